@@ -1,0 +1,149 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+// conn is a connection to the server with what is needed to judge its end.
+type conn struct {
+	*net.TCPConn
+	br   *bufio.Reader
+	got  int64 // bytes of response received over the connection's life
+	uses int
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	c.got += int64(n)
+	return n, err
+}
+
+func (c *conn) close() {
+	if c != nil {
+		_ = c.TCPConn.Close()
+	}
+}
+
+// ended looks, without waiting or taking anything, whether the server has closed the idle connection.
+func (c *conn) ended() bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	ended := false
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
+		case err != nil, n == 0:
+			ended = true
+		}
+		return true
+	})
+	return ended || err != nil
+}
+
+// exchange is one request.
+type exchange struct {
+	kind     Kind
+	addr     string
+	path     string
+	deadline time.Time
+	pid      *regexp.Regexp
+}
+
+// perform writes the request once and reads the response. The connection comes back if it may be used again.
+func (x exchange) perform(ctx context.Context, c *conn) (_ *conn, pid string, err error) {
+	defer func() {
+		if err != nil {
+			c.close()
+			c = nil
+		}
+	}()
+	if c == nil {
+		if c, err = dial(ctx, x.addr, x.deadline); err != nil {
+			return c, "", &Failure{Stage: "connect", Reason: err.Error()}
+		}
+	}
+	reused := c.uses > 0
+	c.uses++
+	_ = c.SetDeadline(x.deadline)
+	// Interrupts reads and writes when the load is cut.
+	cut := context.AfterFunc(ctx, func() { _ = c.TCPConn.SetDeadline(time.Unix(1, 0)) })
+	defer cut()
+
+	before := c.got
+	fail := func(stage string, err error) error {
+		f := &Failure{Stage: stage, Reason: err.Error(), Reused: reused}
+		f.Crossed = reused && c.got == before && closedByPeer(err)
+		return f
+	}
+
+	connection := "keep-alive"
+	if x.kind != KeepAlive {
+		connection = "close"
+	}
+	req := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\nUser-Agent: graceinit-load\r\n\r\n",
+		x.path, x.addr, connection)
+	if _, err := io.WriteString(c.TCPConn, req); err != nil {
+		return c, "", fail("write", err)
+	}
+	// Of net/http only the parser is used: it has no connection to dial and so nothing to retry.
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		return c, "", fail("response", err)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return c, "", fail("body", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return c, "", fail("status", fmt.Errorf("status %s: %.80q", resp.Status, body))
+	}
+	m := x.pid.FindSubmatch(body)
+	if len(m) < 2 {
+		return c, "", fail("body", fmt.Errorf("no pid in %.80q", body))
+	}
+	if resp.Close || x.kind != KeepAlive {
+		c.close()
+		if x.kind == KeepAlive {
+			return nil, string(m[1]), nil
+		}
+	}
+	return c, string(m[1]), nil
+}
+
+func dial(ctx context.Context, addr string, deadline time.Time) (*conn, error) {
+	d := net.Dialer{Deadline: deadline}
+	nc, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{TCPConn: nc.(*net.TCPConn)}
+	c.br = bufio.NewReader(c)
+	return c, nil
+}
+
+func closedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// Get performs one request on a connection of its own and returns the pid that answered.
+func Get(ctx context.Context, addr, path string, timeout time.Duration) (pid string, err error) {
+	cfg := Config{}.withDefaults()
+	x := exchange{kind: Fresh, addr: addr, path: path, deadline: time.Now().Add(timeout), pid: cfg.PID}
+	c, pid, err := x.perform(ctx, nil)
+	c.close()
+	return pid, err
+}
