@@ -1,0 +1,154 @@
+// Package config turns flags and environment variables into the settings of the init.
+//
+// Settings is the one place where a setting is defined: its field holds the value, its tags the flag, the
+// environment variable's default and the line that --help and the man page print. The environment is read
+// by envconfig; flags are parsed here, by the rules of getopt(3), because the three inits whose command
+// lines are to keep working stop at the first non-option and group short options.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"github.com/graceinit/graceinit/internal/signals"
+)
+
+// Settings are what a user can say. The zero value of a field means what its tag "default" says.
+type Settings struct {
+	Upgrade           Mode           `flag:"upgrade" arg:"MODE" default:"auto" help:"what the upgrade signal does: forward (the app upgrades itself), auto (forward if the main process would survive the signal), off (a signal like any other)"`
+	UpgradeSignal     signals.Signal `envconfig:"UPGRADE_SIGNAL" flag:"upgrade-signal" arg:"SIG" default:"USR2" help:"the signal that triggers an upgrade"`
+	PredecessorSignal signals.Signal `envconfig:"PREDECESSOR_SIGNAL" flag:"predecessor-signal" arg:"SIG" help:"in an upgrade, sent once to the predecessor when the successor is ready (nginx: QUIT, gunicorn: TERM); most servers stop by themselves"`
+	PIDFile           string         `envconfig:"PID_FILE" flag:"pid-file" arg:"PATH" help:"the app's pid file; it names the main process of an app that daemonises, and the successor"`
+	Reparent          Bool           `flag:"reparent" help:"start the app through an intermediate process that exits (foreground nginx upgrades only so)"`
+
+	ShutdownSignals SignalList     `envconfig:"SHUTDOWN_SIGNAL" flag:"shutdown-signal" arg:"SIG" default:"TERM" help:"begins the shutdown (repeatable)"`
+	StopSignal      signals.Signal `envconfig:"STOP_SIGNAL" flag:"stop-signal" arg:"SIG" help:"what the app is sent on shutdown (default: the signal received)"`
+	DrainDelay      Duration       `envconfig:"DRAIN_DELAY" flag:"drain-delay" arg:"TIME" default:"0s" help:"on shutdown, wait before the stop signal, while load balancers forget the endpoint"`
+	StopTimeout     Duration       `envconfig:"STOP_TIMEOUT" flag:"stop-timeout" arg:"TIME" default:"25s" help:"on shutdown, from the stop signal to SIGKILL"`
+	DrainTimeout    Duration       `envconfig:"DRAIN_TIMEOUT" flag:"drain-timeout" arg:"TIME" default:"60s" help:"in an upgrade, from the start of the predecessor's drain to SIGKILL"`
+	KillTimeout     Duration       `envconfig:"KILL_TIMEOUT" flag:"kill-timeout" arg:"TIME" default:"3s" help:"from SIGKILL to giving up"`
+	ReadyTimeout    Duration       `envconfig:"READY_TIMEOUT" flag:"ready-timeout" arg:"TIME" default:"60s" help:"the successor's time to be ready"`
+	Settle          Duration       `flag:"settle" arg:"TIME" default:"2s" help:"a successor that cannot say that it is ready counts as ready after so long"`
+
+	Rewrite           Rewrites       `flag:"rewrite" short:"r" arg:"S:R" help:"pass signal S on as R; 0 drops it (repeatable)"`
+	Group             Bool           `flag:"group" short:"g" help:"signal the main process's whole group"`
+	SingleChild       Bool           `envconfig:"SINGLE_CHILD" flag:"single-child" short:"c" help:"signal the main process only (dumb-init's option; our default)"`
+	RemapExit         ExitCodes      `envconfig:"REMAP_EXIT" flag:"remap-exit" short:"e" arg:"N" help:"exit with 0 where the app exits with N (repeatable)"`
+	ParentDeathSignal signals.Signal `envconfig:"PARENT_DEATH_SIGNAL" flag:"parent-death-signal" short:"p" arg:"SIG" help:"have the kernel send us SIG when our parent dies"`
+	Subreaper         Bool           `flag:"subreaper" short:"s" help:"adopt orphans where we are not PID 1 (graceinit does so by itself)"`
+	Pause             Bool           `flag:"pause" short:"P" help:"run no command; reap until SIGINT or SIGTERM"`
+
+	LogFormat      Format `envconfig:"LOG_FORMAT" flag:"log-format" arg:"FORMAT" default:"text" help:"text or json"`
+	LogLevel       Level  `envconfig:"LOG_LEVEL" flag:"log-level" arg:"LEVEL" help:"error, warn, info or debug (default: info; error on a terminal)"`
+	Verbose        Count  `flag:"verbose" short:"v" help:"log more (repeatable)"`
+	WarnOnReap     Bool   `envconfig:"WARN_ON_REAP" flag:"warn-on-reap" short:"w" help:"log every orphan that is reaped"`
+	TerminationLog string `envconfig:"TERMINATION_LOG" flag:"termination-log" arg:"PATH" default:"/dev/termination-log" help:"file for the cause of death, if it exists and can be written"`
+}
+
+// Request is what the command line asks for.
+type Request uint8
+
+const (
+	Run Request = iota
+	ShowHelp
+	ShowVersion
+	ShowLicense
+)
+
+// Invocation is a parsed command line.
+type Invocation struct {
+	Request  Request
+	Settings Settings
+	Persona  Persona
+	Command  []string // what to run, empty only with Pause
+}
+
+// ErrUsage wraps every error that the user's command line or environment caused.
+var ErrUsage = errors.New("bad usage")
+
+// EnvPrefix begins the name of every setting's environment variable.
+const EnvPrefix = "GRACEINIT"
+
+// Load reads the environment and then the arguments, which win. args[0] chooses the persona.
+func Load(args []string) (Invocation, error) {
+	if len(args) == 0 {
+		args = []string{"graceinit"} // execve(2) allows an empty argv
+	}
+	inv := Invocation{Persona: personaOf(filepath.Base(args[0]))}
+	if err := envconfig.Process(EnvPrefix, &inv.Settings); err != nil {
+		return inv, usage(fromEnvironment(err))
+	}
+	inv.Persona.apply(&inv.Settings, os.LookupEnv)
+	request, command, err := parseFlags(args[1:], &inv.Settings)
+	if err != nil {
+		return inv, usage(err)
+	}
+	inv.Request, inv.Command = request, command
+	if request != Run {
+		return inv, nil
+	}
+	if err := inv.validate(); err != nil {
+		return inv, usage(err)
+	}
+	inv.Persona.finish(&inv.Settings)
+	return inv, nil
+}
+
+func (inv *Invocation) validate() error {
+	s := &inv.Settings
+	switch {
+	case len(inv.Command) > 0 && bool(s.Pause):
+		return fmt.Errorf("--pause runs no command, but %q was given", inv.Command[0])
+	case len(inv.Command) > 0 && inv.Command[0] == "":
+		return errors.New("the command is empty (an unset variable in the ENTRYPOINT or CMD?)")
+	case len(inv.Command) == 0 && !bool(s.Pause):
+		return errors.New("no command to run (use: graceinit [flags] -- command [args])")
+	case bool(s.Group) && bool(s.SingleChild):
+		return errors.New("--group and --single-child exclude each other")
+	case s.Upgrade != ModeOff && s.UpgradeSignal == 0:
+		return errors.New("--upgrade-signal: no signal given (to switch upgrades off: --upgrade=off)")
+	case s.Upgrade != ModeOff && contains(s.ShutdownSignals, s.UpgradeSignal):
+		return fmt.Errorf("%s is both --upgrade-signal and --shutdown-signal", s.UpgradeSignal)
+	}
+	for _, sig := range append(SignalList{s.UpgradeSignal}, s.ShutdownSignals...) {
+		if sig != 0 && signals.FateOf(sig) == signals.Never {
+			return fmt.Errorf("%s cannot be caught, so it triggers nothing", sig)
+		}
+	}
+	return nil
+}
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrUsage, err)
+}
+
+// fromEnvironment puts envconfig's error into our words: the variable, its value, what is wrong with it.
+func fromEnvironment(err error) error {
+	var parse *envconfig.ParseError
+	if errors.As(err, &parse) {
+		return fmt.Errorf("%s=%s: %w", parse.KeyName, parse.Value, parse.Err)
+	}
+	return err
+}
+
+func contains(list SignalList, s signals.Signal) bool {
+	for _, have := range list {
+		if have == s {
+			return true
+		}
+	}
+	return false
+}
+
+// EnvName is the environment variable of a flag.
+func EnvName(flag string) string {
+	return EnvPrefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}

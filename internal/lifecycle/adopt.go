@@ -1,0 +1,254 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/graceinit/graceinit/internal/procfs"
+	"github.com/graceinit/graceinit/reaper"
+)
+
+// mayHaveSuccessor reports whether it is worth looking for a successor of the main process that just exited.
+func (m *Machine) mayHaveSuccessor(status reaper.Status) bool {
+	return m.up != nil || m.heir != (procfs.ID{}) || m.mainPIDHint != 0 ||
+		m.cfg.HasPIDFile && status == (reaper.Status{})
+}
+
+// succeed decides, after the main process was reaped, who is the main process now: a live successor, the
+// daemon that the first process left behind, or nobody.
+func (m *Machine) succeed(l Looked) {
+	if m.pending == nil {
+		return
+	}
+	heir := m.successorIn(l)
+	switch {
+	case heir != (procfs.ID{}) && m.up != nil:
+		m.takeOver(heir, l)
+	case heir != (procfs.ID{}):
+		m.becomeMain(heir)
+	case m.mayDaemonise():
+		if m.state != Starting {
+			m.enter(Starting)
+			m.pidFileBy = m.now.Add(m.cfg.ReadyTimeout)
+			m.nextPIDFileLook = m.now.Add(pidFileLook)
+			m.log(Debug, "the first process exited; waiting for the pid file")
+		}
+	default:
+		m.mainGone(*m.pending)
+	}
+}
+
+// successorIn finds who is to follow the main process.
+func (m *Machine) successorIn(l Looked) procfs.ID {
+	u := m.up
+	if l.Err != nil {
+		// Nothing can be seen. A successor that was seen before is taken at its word; if it is dead too,
+		// its exit or the lack of children will tell.
+		if u != nil {
+			return u.successor
+		}
+		return m.heir
+	}
+	if u != nil && l.Table.Alive(u.successor) {
+		return u.successor
+	}
+	if named := m.namedSuccessor(l); named != (procfs.ID{}) && l.Table.Descends(named.PID, m.cfg.Self) {
+		return named
+	}
+	if u != nil {
+		if found := u.record.Successor(l.Table, m.cfg.Self, true); found != (procfs.ID{}) {
+			return found
+		}
+	}
+	if l.Table.Alive(m.heir) {
+		return m.heir
+	}
+	return procfs.ID{}
+}
+
+// takeOver makes the successor the main process in an upgrade and discards the predecessor's status.
+func (m *Machine) takeOver(heir procfs.ID, l Looked) {
+	u := m.up
+	u.successor, u.gone = heir, true
+	if u.readyAt.IsZero() {
+		u.readyAt = m.now // the predecessor has made place
+	}
+	m.pending = nil
+	m.main = heir
+	m.generation++
+	m.saysReady = u.saidReady
+	m.log(Debug, "successor adopted")
+	if m.ending() {
+		m.up = nil
+		if m.state == Stopping {
+			m.stop(heir)
+		}
+		return
+	}
+	if !u.draining {
+		m.beginDrain()
+	}
+	u.rest = u.record.Remaining(l.Table, heir)
+	if len(u.rest) == 0 && l.Err == nil {
+		m.endUpgrade()
+	}
+}
+
+// becomeMain makes a process the main process outside an upgrade: the daemon that the first process left,
+// or a successor that had stayed beside its predecessor.
+func (m *Machine) becomeMain(id procfs.ID) {
+	if m.state == Starting || m.mayDaemonise() {
+		m.daemonised = true
+	} else {
+		m.generation++
+	}
+	m.pending, m.main, m.heir, m.mainPIDHint = nil, id, procfs.ID{}, 0
+	if m.state == Starting {
+		m.enter(Running)
+	}
+	m.log(Info, "main process adopted")
+	if m.state == Stopping {
+		m.stop(id)
+	}
+}
+
+// mayDaemonise reports whether the exit of the main process can be that of an app that daemonises.
+func (m *Machine) mayDaemonise() bool {
+	return m.cfg.HasPIDFile && !m.daemonised && m.generation == 1 && !m.ending() &&
+		m.up == nil && m.pending != nil && *m.pending == (reaper.Status{})
+}
+
+// awaitsPIDFile reports whether the first process has exited and the daemon is not known yet.
+func (m *Machine) awaitsPIDFile() bool { return m.state == Starting && m.pending != nil }
+
+// pidFileLook is the time between two readings of the pid file of an app that daemonises.
+const pidFileLook = 20 * time.Millisecond
+
+func (m *Machine) lookForDaemon() {
+	if !m.now.Before(m.pidFileBy) {
+		m.exitText = fmt.Sprintf("the app daemonised, but its pid file named no process of ours within %s", m.cfg.ReadyTimeout)
+		m.mainGone(reaper.Status{Code: 1})
+		return
+	}
+	m.nextPIDFileLook = m.now.Add(pidFileLook)
+	m.do(m.lookFor(ForExit))
+}
+
+// notified handles sd_notify(3) messages. Only processes below a generation speak for it.
+func (m *Machine) notified(n Notified) {
+	u := m.up
+	at := slices.Index(n.Lineage, m.main.PID)
+	if at < 0 || m.main.PID == 0 {
+		m.log(Debug, "notification ignored: its sender does not belong to the app", Field{"lineage", n.Lineage})
+		return
+	}
+	if n.MainPID != 0 {
+		m.mainPIDHint = n.MainPID
+	}
+	if !n.Ready {
+		return
+	}
+	if u == nil || u.gone {
+		m.saysReady = true
+		return
+	}
+	for _, pid := range n.Lineage[:at] {
+		u.heard[pid] = true
+	}
+	if u.heard[u.successor.PID] {
+		u.saidReady = true
+		m.lookSoon()
+	}
+}
+
+// countConnections counts what the predecessor's generation has still open.
+func (m *Machine) countConnections(s *procfs.Snapshot) {
+	u := m.up
+	if s.Established == nil || !u.draining && !u.gone {
+		return
+	}
+	ids := u.rest
+	if !u.gone {
+		ids = append([]procfs.ID{m.main}, ids...)
+	}
+	total := 0
+	for _, id := range ids {
+		p := s.Get(id.PID)
+		if p == nil || p.ID != id {
+			continue
+		}
+		n, known := s.Connections(p)
+		if !known {
+			total = unknown
+			break
+		}
+		total += n
+	}
+	u.connections, u.connectionsAt = total, m.now
+}
+
+func (m *Machine) connectionsLeft() Field {
+	if m.up.connections == unknown {
+		return Field{"connections_left", "unknown"}
+	}
+	return Field{"connections_left", m.up.connections}
+}
+
+// endUpgrade ends an upgrade whose predecessor has gone with its whole generation.
+func (m *Machine) endUpgrade() {
+	if m.up.forced {
+		m.report(Warn, "upgrade forced", "the drain timeout ended the predecessor")
+	} else {
+		m.report(Info, "upgrade done", "")
+	}
+	m.up = nil
+	m.heir, m.mainPIDHint = procfs.ID{}, 0
+	m.enter(Running)
+}
+
+func (m *Machine) endInPlace(reason string) {
+	level := Info
+	if reason != "" {
+		level = Warn
+	}
+	m.report(level, "upgrade done in place", reason)
+	m.heir = m.up.successor
+	m.up = nil
+	m.enter(Running)
+}
+
+func (m *Machine) failUpgrade(reason string) {
+	m.report(Warn, "upgrade failed", reason)
+	m.heir = m.up.successor
+	m.up = nil
+	m.enter(Running)
+}
+
+// refuse reports an upgrade that was not begun.
+func (m *Machine) refuse(reason string) {
+	m.do(Log{Level: Warn, Text: "upgrade refused", Fields: []Field{
+		{"from_generation", m.generation}, {"from_pid", m.main.PID}, {"reason", reason}}})
+}
+
+// report writes the one line with which every upgrade ends.
+func (m *Machine) report(level Level, text, reason string) {
+	u := m.up
+	fields := []Field{{"from_generation", u.generation}, {"from_pid", u.record.Main.PID}}
+	if u.successor != (procfs.ID{}) {
+		fields = append(fields, Field{"to_generation", u.generation + 1}, Field{"to_pid", u.successor.PID})
+	}
+	if !u.readyAt.IsZero() {
+		fields = append(fields, Field{"ready", u.readyAt.Sub(u.began).Round(time.Millisecond)})
+	}
+	if began := u.drain.Began(); !began.IsZero() {
+		fields = append(fields, Field{"drain", m.now.Sub(began).Round(time.Millisecond)}, m.connectionsLeft())
+		if u.connections != unknown {
+			fields = append(fields, Field{"connections_seen", fmt.Sprintf("%s before the end", m.now.Sub(u.connectionsAt).Round(time.Millisecond))})
+		}
+	}
+	if reason != "" {
+		fields = append(fields, Field{"reason", reason})
+	}
+	m.do(Log{Level: level, Text: text, Fields: fields})
+}

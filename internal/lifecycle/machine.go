@@ -1,0 +1,272 @@
+// Package lifecycle is the init's core: it decides what to do about everything that happens.
+//
+// Machine.Step is a pure function of the machine's state, the time and one event. It reads no clock, does
+// no I/O, starts no goroutine and writes no log; it answers with actions. One goroutine (Loop) takes an
+// event, calls Step and carries the actions out, and what they return comes back as an event. So an exit
+// cannot precede the registration of its pid, and whole lives can be simulated.
+//
+// Instead of timers the machine has one Deadline. Step compares times itself, so a timer that fires late,
+// early or twice changes nothing.
+//
+// Invariants, which the simulation checks: the exit code is decided once. Never do two main processes
+// serve that were not told to make place or chose to. A successor is never sent the predecessor's stop
+// signal. Every deadline ends. Nothing is signalled after it was reaped. After a shutdown signal the
+// init always ends.
+package lifecycle
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/graceinit/graceinit/drain"
+	"github.com/graceinit/graceinit/internal/procfs"
+	"github.com/graceinit/graceinit/internal/signals"
+	"github.com/graceinit/graceinit/reaper"
+)
+
+// Config is what the machine needs to know of the settings. Durations of zero end at once.
+type Config struct {
+	Self int // the init's own pid
+
+	Upgrades          bool           // the upgrade signal means an upgrade
+	Insist            bool           // mode forward: forward even if nothing is known about the main process's signals
+	UpgradeSignal     signals.Signal // what triggers an upgrade
+	PredecessorSignal signals.Signal // what the predecessor is told to stop by, zero for nothing
+	HasPIDFile        bool           // the app writes a pid file
+
+	ShutdownSignals map[signals.Signal]bool
+	StopSignal      signals.Signal // zero: the signal received
+	Rewrite         map[signals.Signal]signals.Signal
+	Dropped         map[signals.Signal]bool
+	Group           bool // signal the main process's group
+	Passive         bool // escalate nothing, exit with the main process
+	SweepGroup      bool // with Passive: SIGTERM to the rest of the main process's group at the end
+	Suspend         bool // stop ourselves too when the terminal stops the app
+
+	DrainDelay, StopTimeout, DrainTimeout, KillTimeout, ReadyTimeout, Settle time.Duration
+}
+
+// debounce is the shortest time between two forwarded upgrade signals.
+const debounce = time.Second
+
+// Machine is one life of the init. Make it with New.
+type Machine struct {
+	cfg     Config
+	now     time.Time
+	actions []Action
+
+	state           State
+	main            procfs.ID
+	generation      int
+	saysReady       bool      // the main process's generation has said READY=1
+	daemonised      bool      // the main process is one that daemonised
+	pidFileBy       time.Time // until then a daemonising app may write its pid file
+	nextPIDFileLook time.Time
+
+	up           *attempt  // the upgrade in progress, nil without one
+	held         bool      // a trigger waits
+	triggeredAt  time.Time // when the last trigger was acted upon
+	heir         procfs.ID // a successor that an ended upgrade left beside the main process
+	mainPIDHint  int       // the last MAINPID=
+	saidNoAccess bool
+
+	shutdown   drain.Drain
+	stopSignal signals.Signal
+	stopped    map[procfs.ID]bool // who was sent the stop signal
+
+	pending  *reaper.Status // how the main process ended, while a successor or a daemon is looked for
+	exit     *reaper.Status // how the life ends, decided once
+	exitText string
+	leader   int // the pid of the first main process: its session and group outlive it
+	sweep    drain.Drain
+}
+
+// New returns a machine that has not begun. Begin starts it.
+func New(cfg Config) *Machine {
+	return &Machine{cfg: cfg, generation: 1, stopped: map[procfs.ID]bool{}}
+}
+
+// Begin returns the first actions.
+func (m *Machine) Begin() []Action { return []Action{Start{}} }
+
+// State returns where the life is.
+func (m *Machine) State() State { return m.state }
+
+// Main returns the main process, zero while there is none, and its generation.
+func (m *Machine) Main() (procfs.ID, int) { return m.main, m.generation }
+
+// Step takes one event and returns what is to be done about it, in order.
+func (m *Machine) Step(now time.Time, event Event) []Action {
+	m.now, m.actions = now, nil
+	if m.state == Exited {
+		return nil
+	}
+	switch e := event.(type) {
+	case Started:
+		m.main, m.leader = e.Main, e.Main.PID
+		m.enter(Running)
+		m.log(Debug, "started")
+	case StartFailed:
+		m.log(Error, e.Err.Error())
+		m.enter(Exited)
+		m.do(Exit{Code: e.Code, Cause: e.Err.Error()})
+	case Signalled:
+		m.signalled(e.Signal)
+	case ChildExited:
+		m.exited(e.PID, e.Status)
+	case Childless:
+		m.childless()
+	case Looked:
+		m.looked(e)
+	case Notified:
+		m.notified(e)
+	case KillFailed:
+		m.killFailed(e)
+	}
+	if m.state != Exited {
+		m.expire()
+	}
+	return m.actions
+}
+
+// Deadline returns when Step wants a Tick if nothing else happens before, and false when never.
+func (m *Machine) Deadline() (time.Time, bool) {
+	var first time.Time
+	consider := func(t time.Time, ok bool) {
+		if ok && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	consider(m.shutdown.Deadline())
+	consider(m.sweep.Deadline())
+	consider(m.nextPIDFileLook, m.awaitsPIDFile())
+	if m.state != Sweeping && m.state != Exited {
+		consider(m.triggeredAt.Add(debounce), m.held && !m.busy())
+		if m.up != nil {
+			consider(m.up.nextLook, !m.ending())
+			consider(m.up.readyBy, !m.ending() && !m.up.draining && !m.up.gone)
+			consider(m.up.drain.Deadline())
+		}
+	}
+	return first, !first.IsZero()
+}
+
+// expire acts on every deadline that has passed.
+func (m *Machine) expire() {
+	if m.awaitsPIDFile() && !m.now.Before(m.nextPIDFileLook) {
+		m.lookForDaemon()
+	}
+	for step := m.shutdown.Expire(m.now); step != drain.Nothing; step = m.shutdown.Expire(m.now) {
+		m.shutdownStep(step)
+	}
+	for step := m.sweep.Expire(m.now); step != drain.Nothing && m.state == Sweeping; step = m.sweep.Expire(m.now) {
+		m.sweepStep(step)
+	}
+	if m.state == Sweeping || m.state == Exited {
+		return
+	}
+	if m.up != nil {
+		m.upgradeExpire()
+	}
+	if m.held && !m.busy() && !m.now.Before(m.triggeredAt.Add(debounce)) {
+		m.held = false
+		m.askForUpgrade()
+	}
+}
+
+// signalled decides about a signal that the init received.
+func (m *Machine) signalled(s signals.Signal) {
+	sent, rewritten := m.cfg.Rewrite[s]
+	if !rewritten {
+		sent = s
+	}
+	switch {
+	case m.cfg.Dropped[s] || sent == 0:
+		m.log(Debug, fmt.Sprintf("%s dropped", s))
+	case m.cfg.Upgrades && s == m.cfg.UpgradeSignal:
+		m.trigger()
+	case m.cfg.ShutdownSignals[s] && !m.cfg.Passive:
+		m.beginShutdown(sent)
+	default:
+		m.forward(sent)
+		if m.cfg.Suspend && (s == sigTSTP || s == sigTTIN || s == sigTTOU) {
+			m.do(Suspend{})
+		}
+	}
+}
+
+// forward passes a signal on to the main process, or to the successor once the predecessor drains.
+func (m *Machine) forward(s signals.Signal) {
+	target := m.main
+	if u := m.up; u != nil && u.draining && !u.gone && u.successor != (procfs.ID{}) {
+		target = u.successor
+	}
+	if target == (procfs.ID{}) {
+		m.log(Debug, fmt.Sprintf("%s dropped: no main process", s))
+		return
+	}
+	m.log(Debug, fmt.Sprintf("%s forwarded", s), Field{"to", target.PID})
+	m.do(Kill{Target: target, Signal: s, Group: m.cfg.Group})
+}
+
+func (m *Machine) killFailed(e KillFailed) {
+	level := Warn
+	if isGone(e.Err) {
+		level = Debug // its exit is on the way
+	}
+	m.log(level, fmt.Sprintf("cannot send %s to pid %d: %v", e.Signal, e.Target.PID, e.Err))
+}
+
+// exited handles the end of a child.
+func (m *Machine) exited(pid int, status reaper.Status) {
+	if m.main.PID == 0 || pid != m.main.PID {
+		if m.up != nil && m.up.gone {
+			m.lookSoon()
+		}
+		return
+	}
+	m.log(Debug, "main process "+status.String())
+	reaped := m.main
+	m.main, m.exitText = procfs.ID{}, fmt.Sprintf("main process (generation %d, pid %d) %s", m.generation, reaped.PID, status)
+	if m.state == Killing || !m.mayHaveSuccessor(status) {
+		m.mainGone(status)
+		return
+	}
+	m.pending = &status
+	m.do(m.lookFor(ForExit, reaped.PID))
+}
+
+// childless ends what can only wait for children.
+func (m *Machine) childless() {
+	switch {
+	case m.state == Sweeping:
+		m.finish()
+	case m.awaitsPIDFile():
+		m.mainGone(*m.pending)
+	case m.main != (procfs.ID{}):
+		// Somebody else reaped the main process, which cannot happen, or it was adopted in error.
+		m.exitText = fmt.Sprintf("main process (generation %d, pid %d) vanished", m.generation, m.main.PID)
+		m.mainGone(reaper.Status{Code: 1})
+	}
+}
+
+// enter changes the state.
+func (m *Machine) enter(to State) {
+	if m.state == to {
+		return
+	}
+	if !legal[m.state][to] {
+		m.log(Error, fmt.Sprintf("BUG: illegal transition from %s to %s", m.state, to))
+	}
+	m.state = to
+}
+
+func (m *Machine) do(a ...Action) { m.actions = append(m.actions, a...) }
+
+// log writes a line with the generation and the pid of the main process.
+func (m *Machine) log(level Level, text string, fields ...Field) {
+	if m.main.PID != 0 {
+		fields = append([]Field{{"generation", m.generation}, {"pid", m.main.PID}}, fields...)
+	}
+	m.do(Log{Level: level, Text: text, Fields: fields})
+}

@@ -1,0 +1,377 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/graceinit/graceinit/drain"
+	"github.com/graceinit/graceinit/internal/procfs"
+	"github.com/graceinit/graceinit/upgrade"
+)
+
+// attempt is one upgrade, from its trigger to the end of the predecessor's generation.
+type attempt struct {
+	record     *upgrade.Record
+	generation int       // the predecessor's
+	began      time.Time // when the upgrade signal was first forwarded
+	readyBy    time.Time
+
+	successor procfs.ID
+	seen      time.Time // when the successor was first seen
+	readyAt   time.Time
+	saidReady bool         // by READY=1
+	heard     map[int]bool // pids below the main process that said READY=1 before a successor was known
+
+	draining bool // the predecessor makes place: it dropped its listeners, or was told to stop
+	told     bool // it was sent the predecessor signal
+	gone     bool // it has exited, and the successor is the main process
+	drain    drain.Drain
+	rest     []procfs.ID // what is left of its generation
+	forced   bool        // SIGKILL was needed
+
+	connections   int // of the predecessor's generation at the last look
+	connectionsAt time.Time
+
+	nextLook time.Time
+}
+
+// trigger handles the upgrade signal. Triggers that cannot be acted upon now collapse into one that can.
+func (m *Machine) trigger() {
+	switch {
+	case m.ending():
+		m.log(Info, "upgrade signal ignored: shutting down")
+	case m.busy() || m.main.PID == 0 || m.now.Before(m.triggeredAt.Add(debounce)):
+		m.held = true
+		m.log(Debug, "upgrade signal held")
+	default:
+		m.askForUpgrade()
+	}
+}
+
+// busy reports whether a trigger has to wait for the upgrade in progress. It need not as long as no
+// successor was seen, for the signal may have come too early for the app, nor when the main process
+// serves on beside a ready successor, as a supervisor does that upgrades in place.
+func (m *Machine) busy() bool {
+	u := m.up
+	return m.state == Starting || u != nil && (u.draining || u.gone || u.successor != procfs.ID{} && u.readyAt.IsZero())
+}
+
+// askForUpgrade finds out whether the main process can be asked.
+func (m *Machine) askForUpgrade() {
+	m.triggeredAt = m.now
+	m.do(m.lookFor(ForTrigger, m.main.PID))
+}
+
+// beginUpgrade forwards the upgrade signal, if the main process would survive it.
+func (m *Machine) beginUpgrade(l Looked) {
+	main := l.Table.Get(m.main.PID)
+	sent := m.cfg.UpgradeSignal
+	if s, rewritten := m.cfg.Rewrite[sent]; rewritten {
+		sent = s
+	}
+	switch {
+	case m.ending() || l.Err == nil && (main == nil || main.ID != m.main || main.Dead()):
+		return // its exit is on the way
+	case l.Err != nil:
+		m.refuse(fmt.Sprintf("the process table cannot be read, so no successor could be recognised: %v", l.Err))
+		return
+	case main.SignalsErr != nil && !m.cfg.Insist:
+		m.refuse(fmt.Sprintf("it cannot be seen whether the main process would survive %s: %v (--upgrade=forward sends it all the same)", sent, main.SignalsErr))
+		return
+	case main.SignalsErr == nil && !upgrade.Survives(main, sent):
+		m.refuse(fmt.Sprintf("the main process (%s) neither catches nor ignores %s and would die of it; only an app that upgrades itself on %s can be upgraded so", main.Comm, sent, sent))
+		return
+	}
+	if main.FDsErr != nil && !m.saidNoAccess {
+		m.saidNoAccess = true
+		m.log(Warn, fmt.Sprintf("the main process's sockets cannot be seen (%v; CAP_SYS_PTRACE would allow it): "+
+			"a successor is recognised once the main process has gone, by its pid file or by MAINPID=, and no drain is seen", main.FDsErr))
+	}
+	if m.up != nil && m.up.successor != (procfs.ID{}) {
+		m.endInPlace("asked again while the main process and the successor serve")
+	}
+	if m.up == nil {
+		m.up = &attempt{
+			record:      upgrade.NewRecord(l.Table, m.main),
+			generation:  m.generation,
+			began:       m.now,
+			readyBy:     m.now.Add(m.cfg.ReadyTimeout),
+			heard:       map[int]bool{},
+			connections: unknown,
+		}
+		m.log(Info, "upgrade triggered", Field{"signal", sent})
+		m.enter(Awaiting)
+	} else {
+		m.log(Info, "upgrade signal repeated", Field{"signal", sent})
+	}
+	m.do(Kill{Target: m.main, Signal: sent})
+	m.lookSoon()
+}
+
+// unknown stands for a number of connections that could not be seen; it must not read as none.
+const unknown = -1
+
+// firstLook is how soon after a trigger, or after something has happened, the process table is read.
+const firstLook = 20 * time.Millisecond
+
+func (m *Machine) lookSoon() {
+	if soon := m.now.Add(firstLook); m.up.nextLook.IsZero() || soon.Before(m.up.nextLook) || !m.up.nextLook.After(m.now) {
+		m.up.nextLook = soon
+	}
+}
+
+// lookFor returns the action that reads the process table, with the details of the given pids.
+func (m *Machine) lookFor(p Purpose, pids ...int) Look {
+	look := Look{For: p, Detail: pids}
+	if u := m.up; u != nil && p != ForTrigger {
+		look.Known = u.record.Knows
+		look.Connections = u.draining || u.gone
+		for _, id := range append(m.alive(), u.rest...) {
+			look.Detail = append(look.Detail, id.PID)
+		}
+	}
+	return look
+}
+
+// looked handles a reading of the process table.
+func (m *Machine) looked(l Looked) {
+	if l.Table == nil {
+		l.Table = &procfs.Snapshot{}
+	}
+	switch l.For {
+	case ForTrigger:
+		m.beginUpgrade(l)
+	case ForProgress:
+		if m.up != nil && !m.ending() && m.pending == nil {
+			m.progress(l)
+		}
+	case ForExit:
+		m.succeed(l)
+	case ForKill:
+		m.killPredecessor(l)
+	}
+}
+
+// progress compares the process table with the record and moves the upgrade on.
+func (m *Machine) progress(l Looked) {
+	u := m.up
+	// Rarely when little changes: at every tenth of the time that has passed.
+	since := u.began
+	if u.draining || u.gone {
+		since = u.drain.Began()
+	}
+	u.nextLook = m.now.Add(min(max(m.now.Sub(since)/10, firstLook), time.Second))
+	if l.Err != nil {
+		m.log(Debug, l.Err.Error())
+		return
+	}
+	u.rest = u.record.Remaining(l.Table, u.successor)
+	m.countConnections(l.Table)
+	if u.gone {
+		if len(u.rest) == 0 {
+			m.endUpgrade()
+		}
+		return
+	}
+	m.watchSuccessor(l)
+	if m.up == nil {
+		return
+	}
+	m.watchDrain(l.Table)
+	m.judgeReady(l.Table)
+	if m.up != nil {
+		m.judgeInPlace(l.Table)
+	}
+}
+
+// watchSuccessor notices the successor's arrival and its death.
+func (m *Machine) watchSuccessor(l Looked) {
+	u := m.up
+	if u.successor != (procfs.ID{}) && !l.Table.Alive(u.successor) {
+		dead := u.successor
+		u.successor, u.seen, u.readyAt, u.saidReady = procfs.ID{}, time.Time{}, time.Time{}, false
+		if !u.draining {
+			m.failUpgrade(fmt.Sprintf("the successor (pid %d) died; the predecessor serves on", dead.PID))
+			return
+		}
+		m.log(Error, "the successor died while the predecessor drains", Field{"successor", dead.PID})
+	}
+	if u.successor != (procfs.ID{}) {
+		return
+	}
+	found := m.namedSuccessor(l)
+	if found == (procfs.ID{}) {
+		found = u.record.Successor(l.Table, m.cfg.Self, false)
+	}
+	if found == (procfs.ID{}) {
+		return
+	}
+	u.successor, u.seen = found, m.now
+	u.saidReady = u.heard[found.PID]
+	m.log(Debug, "successor seen", Field{"successor", found.PID})
+	if !u.draining {
+		m.enter(Settling)
+	}
+}
+
+// namedSuccessor returns the process that MAINPID= or the pid file names, if it is a live one other than
+// the main process that has come since the trigger.
+func (m *Machine) namedSuccessor(l Looked) procfs.ID {
+	for _, pid := range []int{m.mainPIDHint, l.PIDFile} {
+		p := l.Table.Get(pid)
+		if p == nil || p.Dead() || pid == m.cfg.Self || p.ID == m.main {
+			continue
+		}
+		if m.up == nil || !m.up.record.Knows(p.ID) {
+			return p.ID
+		}
+	}
+	return procfs.ID{}
+}
+
+// watchDrain notices that the predecessor has dropped its listeners, by which the app itself says that the
+// successor serves, and that it holds some again, by which it says that it only changed them.
+func (m *Machine) watchDrain(s *procfs.Snapshot) {
+	u := m.up
+	main := s.Get(m.main.PID)
+	if main == nil || !u.record.Listened {
+		return
+	}
+	n, known := s.Listeners(main)
+	switch {
+	case !known:
+	case n == 0 && !u.draining:
+		m.beginDrain()
+		if u.readyAt.IsZero() && u.successor != (procfs.ID{}) {
+			u.readyAt = m.now
+		}
+	case n > 0 && u.draining && !u.told:
+		u.draining, u.drain = false, drain.Drain{}
+		if u.successor == (procfs.ID{}) {
+			m.enter(Awaiting)
+		} else {
+			m.enter(Retiring)
+		}
+	}
+}
+
+// beginDrain starts the predecessor's drain deadline.
+func (m *Machine) beginDrain() {
+	u := m.up
+	u.draining = true
+	u.drain.Begin(m.now, drain.Limits{Timeout: m.cfg.DrainTimeout, KillTimeout: m.cfg.KillTimeout})
+	m.lookSoon()
+	if m.ending() {
+		return
+	}
+	m.enter(Draining)
+	m.log(Debug, "predecessor drains", Field{"drain_timeout", m.cfg.DrainTimeout})
+}
+
+// judgeReady decides whether the successor is ready, and if so tells the predecessor what it waits for.
+func (m *Machine) judgeReady(s *procfs.Snapshot) {
+	u := m.up
+	if u.successor == (procfs.ID{}) {
+		return
+	}
+	if u.readyAt.IsZero() {
+		settled := !m.saysReady && m.now.Sub(u.seen) >= m.cfg.Settle
+		if !u.saidReady && !settled && !u.draining {
+			return
+		}
+		u.readyAt = m.now
+	}
+	if u.draining {
+		return
+	}
+	m.enter(Retiring)
+	if m.cfg.PredecessorSignal == 0 || u.told {
+		return
+	}
+	if main := s.Get(m.main.PID); main != nil {
+		if n, known := s.Listeners(main); known && n == 0 && u.record.Listened {
+			return
+		}
+		u.told = true
+		m.log(Debug, "predecessor told to stop", Field{"signal", m.cfg.PredecessorSignal})
+		m.do(Kill{Target: m.main, Signal: m.cfg.PredecessorSignal})
+		m.beginDrain()
+	}
+}
+
+// judgeInPlace ends an upgrade of an app whose main process stays: one that executes itself anew, or
+// replaces what it supervises.
+func (m *Machine) judgeInPlace(s *procfs.Snapshot) {
+	u := m.up
+	if u.draining || m.now.Sub(u.began) < m.cfg.Settle || u.successor != (procfs.ID{}) && u.readyAt.IsZero() {
+		return
+	}
+	if u.record.Changed(s) {
+		m.endInPlace("")
+	}
+}
+
+// upgradeExpire acts on the deadlines of the upgrade in progress.
+func (m *Machine) upgradeExpire() {
+	u := m.up
+	for step := u.drain.Expire(m.now); step != drain.Nothing; step = u.drain.Expire(m.now) {
+		switch step {
+		case drain.Kill:
+			m.do(m.lookFor(ForKill, m.main.PID))
+		case drain.GiveUp:
+			m.log(Warn, "the predecessor's generation has not ended within the kill timeout")
+			if !u.gone && u.successor != (procfs.ID{}) && !m.ending() {
+				m.takeOver(u.successor, Looked{Err: errGivenUp})
+			}
+			if u.gone {
+				m.endUpgrade()
+				return
+			}
+		}
+	}
+	if m.ending() || m.pending != nil {
+		return
+	}
+	if !u.draining && !u.gone && !m.now.Before(u.readyBy) {
+		switch {
+		case u.successor == (procfs.ID{}):
+			m.failUpgrade(fmt.Sprintf("no successor appeared within %s (does the app upgrade itself on %s?)", m.cfg.ReadyTimeout, m.cfg.UpgradeSignal))
+		case u.readyAt.IsZero():
+			m.failUpgrade(fmt.Sprintf("the successor (pid %d) was not ready within %s; both run on", u.successor.PID, m.cfg.ReadyTimeout))
+		default:
+			m.endInPlace("the predecessor serves on beside the successor (does it wait for --predecessor-signal?)")
+		}
+		return
+	}
+	if !m.now.Before(u.nextLook) {
+		u.nextLook = m.now.Add(time.Second) // until the answer says better
+		m.do(m.lookFor(ForProgress))
+	}
+}
+
+var errGivenUp = errors.New("the predecessor cannot be ended")
+
+// killPredecessor ends, at the drain deadline, the predecessor and all that is left of its generation: of
+// nginx killed alone, the workers would go on serving.
+func (m *Machine) killPredecessor(l Looked) {
+	u := m.up
+	if u == nil {
+		return
+	}
+	m.countConnections(l.Table)
+	u.rest = u.record.Remaining(l.Table, u.successor)
+	targets := u.rest
+	if !u.gone && m.main == u.record.Main {
+		targets = append([]procfs.ID{m.main}, u.rest...)
+	}
+	if len(targets) == 0 {
+		return
+	}
+	u.forced = true
+	m.log(Warn, "drain timeout: sending SIGKILL to the predecessor's generation", Field{"processes", len(targets)}, m.connectionsLeft())
+	for _, id := range targets {
+		m.do(Kill{Target: id, Signal: sigKILL})
+	}
+	m.lookSoon()
+}

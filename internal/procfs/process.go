@@ -1,0 +1,177 @@
+// Package procfs reads what an init needs to know about processes and sockets from /proc (proc(5)) and
+// from sock_diag(7). It keeps no state and decides nothing.
+package procfs
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/graceinit/graceinit/internal/signals"
+)
+
+// ID names a process for ever: a pid is used again, a pid together with its start time is not.
+type ID struct {
+	PID   int
+	Start uint64 // clock ticks since boot (field 22 of /proc/PID/stat)
+}
+
+// Process is a line of the process table.
+type Process struct {
+	ID
+	PPID  int
+	State byte // R, S, D, Z, T, … (field 3)
+	// Forked is PF_FORKNOEXEC: the process has not executed a program of its own since it was forked. It
+	// tells workers from successors, and everybody may read it.
+	Forked bool
+	Comm   string
+
+	// The rest is read only for processes that were asked about in detail (Inspect).
+	inspected bool
+
+	// FDsErr says why the process's fds could not be read. Another user's process needs CAP_SYS_PTRACE.
+	FDsErr error
+	// Sockets are the inodes of the sockets that the process has open.
+	Sockets []uint64
+	// Caught and Ignored are SigCgt and SigIgn; SignalsErr says why they are unknown.
+	Caught, Ignored signals.Set
+	SignalsErr      error
+	// Image identifies the executable file, zero where it cannot be read.
+	Image FileID
+}
+
+// Inspected reports whether the details are there.
+func (p Process) Inspected() bool { return p.inspected }
+
+// FileID identifies a file.
+type FileID struct{ Dev, Inode uint64 }
+
+// Dead reports whether the process has ended and only waits to be reaped.
+func (p Process) Dead() bool { return p.State == 'Z' || p.State == 'X' }
+
+const forkNoExec = 0x40 // PF_FORKNOEXEC, include/linux/sched.h
+
+// ParseStat reads a line of /proc/PID/stat. The command name is in parentheses and may itself contain
+// parentheses, spaces and newlines, so it ends at the last closing one.
+func ParseStat(line []byte) (Process, error) {
+	open, end := bytes.IndexByte(line, '('), bytes.LastIndexByte(line, ')')
+	if open < 1 || end < open {
+		return Process{}, fmt.Errorf("cannot parse stat line %.40q: no command name", line)
+	}
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(line[:open])))
+	if err != nil {
+		return Process{}, fmt.Errorf("cannot parse stat line %.40q: %w", line, err)
+	}
+	// Numbered from state, which proc(5) counts as field 3.
+	fields := strings.Fields(string(line[end+1:]))
+	const state, ppid, flags, start = 3 - 3, 4 - 3, 9 - 3, 22 - 3
+	if len(fields) <= start || len(fields[state]) != 1 {
+		return Process{}, fmt.Errorf("cannot parse stat line of pid %d: %d fields", pid, len(fields))
+	}
+	p := Process{ID: ID{PID: pid}, State: fields[state][0], Comm: string(line[open+1 : end])}
+	var flagBits uint64
+	for _, f := range []struct {
+		index int
+		into  func(string) error
+	}{
+		{ppid, func(s string) (err error) { p.PPID, err = strconv.Atoi(s); return }},
+		{flags, func(s string) (err error) { flagBits, err = strconv.ParseUint(s, 10, 64); return }},
+		{start, func(s string) (err error) { p.Start, err = strconv.ParseUint(s, 10, 64); return }},
+	} {
+		if err := f.into(fields[f.index]); err != nil {
+			return Process{}, fmt.Errorf("cannot parse stat line of pid %d: %w", pid, err)
+		}
+	}
+	p.Forked = flagBits&forkNoExec != 0
+	return p, nil
+}
+
+// Stat reads /proc/PID/stat.
+func Stat(pid int) (Process, error) {
+	line, err := os.ReadFile(path(pid, "stat"))
+	if err != nil {
+		return Process{}, err
+	}
+	return ParseStat(line)
+}
+
+// ParseSignals reads SigCgt and SigIgn from the text of /proc/PID/status.
+func ParseSignals(status []byte) (caught, ignored signals.Set, err error) {
+	found := 0
+	for line := range bytes.Lines(status) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		var into *signals.Set
+		switch string(name) {
+		case "SigCgt":
+			into = &caught
+		case "SigIgn":
+			into = &ignored
+		default:
+			continue
+		}
+		bits, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("cannot parse %s: %w", name, err)
+		}
+		*into, found = signals.Set(bits), found+1
+	}
+	if found != 2 {
+		return 0, 0, fmt.Errorf("cannot parse status: found %d of SigCgt and SigIgn", found)
+	}
+	return caught, ignored, nil
+}
+
+// Inspect fills in the details of a process.
+func Inspect(p *Process) {
+	p.inspected = true
+	p.Sockets, p.FDsErr = sockets(p.PID)
+	if status, err := os.ReadFile(path(p.PID, "status")); err != nil {
+		p.SignalsErr = err
+	} else {
+		p.Caught, p.Ignored, p.SignalsErr = ParseSignals(status)
+	}
+	p.Image = fileID(path(p.PID, "exe"))
+}
+
+// sockets lists the inodes of the process's open sockets. Listing another user's fds works without
+// CAP_SYS_PTRACE in some kernels, reading the links does not: an unreadable link is an error, not a
+// process without sockets.
+func sockets(pid int) ([]uint64, error) {
+	dir := path(pid, "fd")
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	names, err := f.Readdirnames(-1)
+	_ = f.Close()
+	if err != nil {
+		return nil, err
+	}
+	var inodes []uint64
+	for _, name := range names {
+		link, err := os.Readlink(dir + "/" + name)
+		switch {
+		case os.IsNotExist(err):
+			continue // closed meanwhile
+		case err != nil:
+			return nil, err
+		}
+		if inode, ok := socketInode(link); ok {
+			inodes = append(inodes, inode)
+		}
+	}
+	return inodes, nil
+}
+
+func socketInode(link string) (uint64, bool) {
+	rest, ok := strings.CutPrefix(link, "socket:[")
+	if !ok {
+		return 0, false
+	}
+	inode, err := strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
+	return inode, err == nil
+}
+
+func path(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }

@@ -1,0 +1,120 @@
+package procfs
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// Snapshot is the process table at one moment, oldest process first.
+type Snapshot struct {
+	Processes []Process
+	// Listening holds the inodes of all listening sockets; ListeningErr says why they are unknown.
+	Listening    map[uint64]bool
+	ListeningErr error
+	// Established holds the inodes of established TCP connections, where they were asked for.
+	Established    map[uint64]bool
+	EstablishedErr error
+
+	index map[int]int // pid → position, built on first use
+}
+
+// Take reads the process table. A process that ends meanwhile is left out.
+func Take() (Snapshot, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("cannot list processes: %w", err)
+	}
+	names, err := dir.Readdirnames(-1)
+	_ = dir.Close()
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("cannot list processes: %w", err)
+	}
+	var s Snapshot
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if p, err := Stat(pid); err == nil {
+			s.Processes = append(s.Processes, p)
+		}
+	}
+	if len(s.Processes) == 0 {
+		return Snapshot{}, fmt.Errorf("cannot list processes: /proc is empty (is it mounted?)")
+	}
+	slices.SortFunc(s.Processes, func(a, b Process) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
+	})
+	return s, nil
+}
+
+// Get returns the process with this pid, or nil.
+func (s *Snapshot) Get(pid int) *Process {
+	if s.index == nil {
+		s.index = make(map[int]int, len(s.Processes))
+		for i := range s.Processes {
+			s.index[s.Processes[i].PID] = i
+		}
+	}
+	if i, ok := s.index[pid]; ok {
+		return &s.Processes[i]
+	}
+	return nil
+}
+
+// Alive reports whether this very process exists and has not ended.
+func (s *Snapshot) Alive(id ID) bool {
+	p := s.Get(id.PID)
+	return p != nil && p.Start == id.Start && !p.Dead()
+}
+
+// Descends reports whether a process descends from an ancestor, itself included.
+func (s *Snapshot) Descends(pid, ancestor int) bool {
+	// A table read while processes come and go may contain a cycle; no chain is longer than the table.
+	for range s.Processes {
+		if pid == ancestor {
+			return true
+		}
+		p := s.Get(pid)
+		if p == nil || p.PPID == 0 {
+			return false
+		}
+		pid = p.PPID
+	}
+	return false
+}
+
+// Listeners returns how many listening sockets the process holds. It is unknown where the process's fds
+// or the sockets could not be read.
+func (s *Snapshot) Listeners(p *Process) (n int, known bool) {
+	return count(p, s.Listening, s.ListeningErr)
+}
+
+// Connections returns how many established connections the process holds, likewise.
+func (s *Snapshot) Connections(p *Process) (n int, known bool) {
+	return count(p, s.Established, s.EstablishedErr)
+}
+
+func count(p *Process, sockets map[uint64]bool, err error) (n int, known bool) {
+	if err != nil || p.FDsErr != nil {
+		return 0, false
+	}
+	for _, inode := range p.Sockets {
+		if sockets[inode] {
+			n++
+		}
+	}
+	return n, true
+}
+
+func fileID(path string) FileID {
+	var st syscall.Stat_t
+	if syscall.Stat(path, &st) != nil {
+		return FileID{}
+	}
+	return FileID{Dev: st.Dev, Inode: st.Ino}
+}

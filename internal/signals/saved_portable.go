@@ -1,0 +1,5 @@
+//go:build !inherited_signals
+
+package signals
+
+func runtimeSaved() (Inherited, bool) { return Inherited{}, false }
