@@ -8,7 +8,7 @@ MODULE  := github.com/graceinit/graceinit
 TAGS    := inherited_signals
 LDFLAGS := -s -w -buildid= -checklinkname=0 \
 	-X runtime.godebugDefault=asyncpreemptoff=1,containermaxprocs=0,updatemaxprocs=0 \
-	-X $(MODULE)/internal/signals.asyncPreemptOff=true -X main.version=$(VERSION)
+	-X main.version=$(VERSION)
 OUT     ?= bin/graceinit
 
 .PHONY: build

@@ -90,6 +90,16 @@ func Reap() (pid int, status Status, err error) {
 	}
 }
 
+// HasChildren reports whether there is a child, alive or dead.
+func HasChildren() bool {
+	for {
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err != unix.ECHILD
+		}
+	}
+}
+
 // Subreap makes the orphans among this process's descendants its children (Linux 3.4).
 func Subreap() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {

@@ -3,9 +3,10 @@ package reaper
 import (
 	"runtime"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/internal/signals"
 )
 
 // Watcher tells when there is something to reap, without a SIGCHLD handler and without a timer: a thread
@@ -20,7 +21,9 @@ type Watcher struct {
 
 // Watch starts watching. The caller first calls Resume, after it has started its first process.
 func Watch() *Watcher {
-	ignoreNothing()
+	// With the runtime's handler every death would interrupt a thread for nothing; with an inherited SIG_IGN
+	// the kernel would discard every status (wait(2), NOTES).
+	_ = signals.Default(signals.Signal(syscall.SIGCHLD))
 	dead := make(chan struct{})
 	w := &Watcher{C: dead, resume: make(chan struct{}, 1)}
 	go func() {
@@ -44,16 +47,4 @@ func awaitDeath() {
 			return
 		}
 	}
-}
-
-// ignoreNothing puts SIGCHLD back to SIG_DFL behind the runtime's back. With the runtime's handler every
-// death would interrupt a thread for nothing; with an inherited SIG_IGN the kernel would discard every
-// status (wait(2), NOTES).
-func ignoreNothing() {
-	var sigDfl struct { // the kernel's struct sigaction, all zero
-		handler, flags, restorer uintptr
-		mask                     uint64
-	}
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGCHLD),
-		uintptr(unsafe.Pointer(&sigDfl)), 0, unsafe.Sizeof(sigDfl.mask), 0, 0)
 }

@@ -1,11 +1,9 @@
 package upgrade
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -19,7 +17,7 @@ import (
 	"github.com/graceinit/graceinit/reaper"
 )
 
-// shim is what the exec shim does between fork and exec. It travels as JSON in its arguments.
+// shim is what the exec shim does between fork and exec.
 type shim struct {
 	Inherited     signals.Inherited
 	Setsid        bool           // lead a session instead of a process group
@@ -56,15 +54,12 @@ func (s shim) start(path string, args, env []string) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot make a pipe: %w", err)
 	}
-	spec, err := json.Marshal(s)
-	if err == nil {
-		pid, err = reaper.Start(reaper.Command{
-			Path: self,
-			Args: append([]string{ShimName, string(spec), path}, args...),
-			Env:  env,
-			Sys:  &syscall.SysProcAttr{Setpgid: !s.Setsid, Setsid: s.Setsid},
-		})
-	}
+	pid, err = reaper.Start(reaper.Command{
+		Path: self,
+		Args: append([]string{ShimName, s.encode(), path}, args...),
+		Env:  env,
+		Sys:  &syscall.SysProcAttr{Setpgid: !s.Setsid, Setsid: s.Setsid},
+	})
 	unix.Close(s.Result)
 	if err != nil {
 		return 0, &ExecError{Path: self, Code: CodeNotStarted, Errno: asErrno(err), Reason: "the exec shim cannot be started: " + err.Error()}
@@ -79,6 +74,41 @@ func (s shim) start(path string, args, env []string) (pid int, err error) {
 		errno, _ := strconv.Atoi(number)
 		return 0, syscall.Errno(errno)
 	}
+}
+
+// encode writes the shim's work as an argument: hexadecimal numbers, the switches as bits of the last.
+func (s shim) encode() string {
+	var switches uint64
+	for i, on := range s.switches() {
+		if *on {
+			switches |= 1 << i
+		}
+	}
+	return fmt.Sprintf("%x %x %x %x %x", uint64(s.Inherited.Ignored), uint64(s.Inherited.Mask),
+		int(s.ReparentUntil), s.Result, switches)
+}
+
+func decodeShim(text string) (s shim, err error) {
+	var numbers [5]uint64
+	fields := strings.Fields(text)
+	if len(fields) != len(numbers) {
+		return s, fmt.Errorf("cannot decode %q: %d fields", text, len(fields))
+	}
+	for i, f := range fields {
+		if numbers[i], err = strconv.ParseUint(f, 16, 64); err != nil {
+			return s, fmt.Errorf("cannot decode %q: %w", text, err)
+		}
+	}
+	s.Inherited = signals.Inherited{Ignored: signals.Set(numbers[0]), Mask: signals.Set(numbers[1])}
+	s.ReparentUntil, s.Result = signals.Signal(numbers[2]), int(numbers[3])
+	for i, on := range s.switches() {
+		*on = numbers[4]&(1<<i) != 0
+	}
+	return s, nil
+}
+
+func (s *shim) switches() []*bool {
+	return []*bool{&s.Setsid, &s.Foreground, &s.Terminal, &s.ListenPID, &s.Reparent}
 }
 
 func asErrno(err error) syscall.Errno {
@@ -105,8 +135,8 @@ func readAll(fd int) string {
 // RunShim is the exec shim. It does not return.
 func RunShim() {
 	runtime.LockOSThread() // the signal mask belongs to the thread that calls execve
-	var s shim
-	if err := json.Unmarshal([]byte(os.Args[1]), &s); err != nil {
+	s, err := decodeShim(os.Args[1])
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "graceinit: the exec shim is not to be called by hand")
 		os.Exit(CodeNotStarted)
 	}
@@ -127,7 +157,7 @@ func (s shim) run(path string, args []string) error {
 		return s.reparent(path, args)
 	}
 	if s.Foreground {
-		takeForeground(os.Getpid())
+		takeForeground()
 	}
 	if s.ListenPID {
 		_ = os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
@@ -139,28 +169,23 @@ func (s shim) run(path string, args []string) error {
 	return syscall.Exec(path, args, env)
 }
 
-// takeForeground gives the terminal to a process group. A background group may do so only while it blocks
+// takeForeground gives the terminal to our process group. A background group may do so only while it blocks
 // or ignores SIGTTOU (tcsetpgrp(3)); here it blocks it, since an ignored signal would leak into the app.
 // The mask is set anew before execve.
-func takeForeground(pgrp int) {
+func takeForeground() {
 	_ = signals.Block(syscall.SIGTTOU)
-	_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, pgrp)
+	_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, unix.Getpgrp())
 }
 
 // reparent starts the program as a child and exits once the program has started, which makes the init its
 // parent. Foreground nginx ignores the upgrade signal for as long as it has the parent it started with.
 // A program that ends before is left to the init: it inherits zombies too.
 func (s shim) reparent(path string, args []string) error {
-	for _, sig := range s.Inherited.Ignored.Signals() {
-		signal.Ignore(syscall.Signal(sig))
-	}
-	pid, err := reaper.Start(reaper.Command{Path: path, Args: args, Env: os.Environ(),
-		Sys: &syscall.SysProcAttr{Setpgid: !s.Setsid}})
+	inner := s
+	inner.Reparent = false
+	pid, err := inner.start(path, args, os.Environ())
 	if err != nil {
 		return err
-	}
-	if s.Foreground {
-		takeForeground(pid)
 	}
 	_, _ = unix.Write(s.Result, []byte("pid "+strconv.Itoa(pid)))
 	_ = unix.Close(s.Result)

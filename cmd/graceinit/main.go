@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -35,23 +33,18 @@ func main() {
 		upgrade.RunShim()
 	}
 	inherited := signals.ReadInherited()
-	received := signals.Subscribe() // before anything that could take time: see there
-	tuneRuntime()
-	os.Exit(run(inherited, received))
+	received, err := signals.Subscribe() // before anything that could take time: see there
+	os.Exit(run(inherited, received, err))
 }
 
-// tuneRuntime keeps the init small and flat. It allocates little, so collecting often is cheap. Two
-// threads' worth of Go suffice: one to decide, one to log.
-func tuneRuntime() {
-	debug.SetGCPercent(10)
-	runtime.GOMAXPROCS(2)
-}
-
-func run(inherited signals.Inherited, received chan os.Signal) int {
+func run(inherited signals.Inherited, received <-chan signals.Signal, err error) int {
 	stderr := logging.NewWriter(2)
 	defer stderr.Flush(time.Second)
 
-	inv, err := config.Load(os.Args)
+	var inv config.Invocation
+	if err == nil {
+		inv, err = config.Load(os.Args)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "graceinit: %v\n", err)
 		return upgrade.CodeNotStarted
@@ -68,7 +61,7 @@ func run(inherited signals.Inherited, received chan os.Signal) int {
 		return 0
 	}
 	log := newLogger(&inv.Settings, stderr)
-	if err := becomeInit(&inv, received, log); err != nil {
+	if err := becomeInit(&inv, log); err != nil {
 		log.Error(err)
 		return upgrade.CodeNotStarted
 	}
@@ -87,10 +80,7 @@ func run(inherited signals.Inherited, received chan os.Signal) int {
 }
 
 // becomeInit asks the kernel for what an init needs. Only what was asked for explicitly is fatal.
-func becomeInit(inv *config.Invocation, received chan os.Signal, log *logrus.Logger) error {
-	if err := signals.SubscribeProf(received); err != nil {
-		log.Warn(err)
-	}
+func becomeInit(inv *config.Invocation, log *logrus.Logger) error {
 	if sig := inv.Settings.ParentDeathSignal; sig != 0 {
 		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(sig), 0, 0, 0); err != nil {
 			return fmt.Errorf("cannot set the parent death signal: %w", err)
@@ -110,7 +100,7 @@ func becomeInit(inv *config.Invocation, received chan os.Signal, log *logrus.Log
 	return nil
 }
 
-func newLoop(inv *config.Invocation, inherited signals.Inherited, received chan os.Signal, log *logrus.Logger) *lifecycle.Loop {
+func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-chan signals.Signal, log *logrus.Logger) *lifecycle.Loop {
 	s := &inv.Settings
 	env := os.Environ()
 	loop := &lifecycle.Loop{
@@ -119,6 +109,7 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received chan 
 		Signals:    received,
 		Log:        log,
 		WarnOnReap: bool(s.WarnOnReap),
+		OnStarted:  settleDown,
 	}
 	// A NOTIFY_SOCKET from outside (podman --sdnotify) is the app's to talk to.
 	if _, set := os.LookupEnv("NOTIFY_SOCKET"); s.Upgrade != config.ModeOff && !set {
@@ -197,12 +188,12 @@ func machineConfig(inv *config.Invocation) lifecycle.Config {
 
 // pause keeps namespaces alive for others and reaps for them: ignoring SIGCHLD, the kernel discards the
 // zombies by itself (wait(2), NOTES).
-func pause(received <-chan os.Signal) int {
-	ignoreChildren()
+func pause(received <-chan signals.Signal) int {
+	_ = signals.Ignore(signals.Signal(syscall.SIGCHLD))
 	_ = os.Chdir("/") // keep no file system busy
 	for s := range received {
-		if s == syscall.SIGINT || s == syscall.SIGTERM {
-			break
+		if s := syscall.Signal(s); s == syscall.SIGINT || s == syscall.SIGTERM {
+			return 0
 		}
 	}
 	return 0

@@ -3,8 +3,6 @@ package main
 import (
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -54,8 +52,6 @@ func leaveTerminationMessage(path, cause string, log *logrus.Logger) {
 		log.Debugf("cannot write the termination message: %v", err)
 	}
 }
-
-func ignoreChildren() { signal.Ignore(syscall.SIGCHLD) }
 
 const license = `graceinit, an init for containers.
 Licensed under the Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0

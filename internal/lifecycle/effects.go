@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graceinit/graceinit/internal/procfs"
+	"github.com/graceinit/graceinit/reaper"
 	"github.com/graceinit/graceinit/upgrade"
 )
 
@@ -80,6 +81,8 @@ func (e *effects) killRest(k KillRest) {
 	switch sig := syscall.Signal(k.Signal); {
 	case k.Group != 0:
 		_ = syscall.Kill(-k.Group, sig)
+	case !reaper.HasChildren():
+		// The common end of a life: no need to read the process table.
 	case e.initPID:
 		_ = syscall.Kill(-1, sig) // kill(2): all but init itself
 	default:
@@ -129,7 +132,7 @@ func (e *effects) readPIDFile() int {
 	}
 	text, err := os.ReadFile(e.pidFile)
 	if err != nil {
-		return 0
+		return 0 // not written yet
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid <= 1 {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -22,10 +21,11 @@ type Loop struct {
 	Program *upgrade.Program
 	PIDFile string
 
-	Signals       <-chan os.Signal
+	Signals       <-chan signals.Signal
 	Notifications <-chan notify.Message // nil without a notification socket
 	Log           *logrus.Logger
 	WarnOnReap    bool
+	OnStarted     func() // called once the app runs, nil for nothing
 
 	machine *Machine
 	effects effects
@@ -45,6 +45,9 @@ func (l *Loop) Run() (code int, cause string) {
 
 	l.carryOut(l.machine.Begin())
 	l.watcher.Resume()
+	if l.OnStarted != nil && l.exit == nil {
+		l.OnStarted()
+	}
 	for l.exit == nil {
 		if at, ok := l.machine.Deadline(); ok {
 			timer.Reset(time.Until(at))
@@ -53,7 +56,7 @@ func (l *Loop) Run() (code int, cause string) {
 		}
 		select {
 		case s := <-l.Signals:
-			l.step(Signalled{signals.Signal(s.(syscall.Signal))})
+			l.step(Signalled{s})
 		case <-l.watcher.C:
 			l.reap()
 		case n := <-l.Notifications:

@@ -17,6 +17,7 @@ import (
 type Writer struct {
 	fd      int
 	items   chan item
+	start   sync.Once
 	mu      sync.Mutex
 	dropped int
 }
@@ -30,15 +31,14 @@ type item struct {
 // capacity is how many lines wait at most: enough for the busiest upgrade, little in memory.
 const capacity = 256
 
-// NewWriter starts a writer to the fd.
+// NewWriter returns a writer to the fd. Its thread starts with the first line.
 func NewWriter(fd int) *Writer {
-	w := &Writer{fd: fd, items: make(chan item, capacity)}
-	go w.run()
-	return w
+	return &Writer{fd: fd, items: make(chan item, capacity)}
 }
 
 // Write queues one line. It never blocks and never fails.
 func (w *Writer) Write(line []byte) (int, error) {
+	w.start.Do(func() { go w.run() })
 	select {
 	case w.items <- item{line: append([]byte(nil), line...)}:
 	default:
@@ -56,8 +56,14 @@ func (w *Writer) Dropped() int {
 	return w.dropped
 }
 
-// Flush waits until all queued lines are written, for at most the given time.
+// Flush waits until all queued lines are written, for at most the given time. It is the last call: what
+// is written first after it is lost.
 func (w *Writer) Flush(timeout time.Duration) {
+	unused := false
+	w.start.Do(func() { unused = true })
+	if unused {
+		return
+	}
 	deadline := time.After(timeout)
 	done := make(chan struct{})
 	select {

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/graceinit/graceinit/internal/signals"
 )
@@ -90,7 +92,7 @@ func ParseStat(line []byte) (Process, error) {
 
 // Stat reads /proc/PID/stat.
 func Stat(pid int) (Process, error) {
-	line, err := os.ReadFile(path(pid, "stat"))
+	line, err := readFile(path(pid, "stat"))
 	if err != nil {
 		return Process{}, err
 	}
@@ -127,7 +129,7 @@ func ParseSignals(status []byte) (caught, ignored signals.Set, err error) {
 func Inspect(p *Process) {
 	p.inspected = true
 	p.Sockets, p.FDsErr = sockets(p.PID)
-	if status, err := os.ReadFile(path(p.PID, "status")); err != nil {
+	if status, err := readFile(path(p.PID, "status")); err != nil {
 		p.SignalsErr = err
 	} else {
 		p.Caught, p.Ignored, p.SignalsErr = ParseSignals(status)
@@ -175,3 +177,27 @@ func socketInode(link string) (uint64, bool) {
 }
 
 func path(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
+
+// readFile is os.ReadFile without the poller, which costs four more system calls a file; a look reads
+// hundreds of them.
+func readFile(name string) ([]byte, error) {
+	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer syscall.Close(fd)
+	var text []byte
+	for {
+		text = slices.Grow(text, 2048)
+		n, err := syscall.Read(fd, text[len(text):cap(text)])
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: name, Err: err}
+		case n == 0:
+			return text, nil
+		default:
+			text = text[:len(text)+n]
+		}
+	}
+}

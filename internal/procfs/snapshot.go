@@ -1,10 +1,9 @@
 package procfs
 
 import (
-	"cmp"
 	"fmt"
 	"os"
-	"slices"
+	"sort"
 	"strconv"
 	"syscall"
 )
@@ -46,10 +45,19 @@ func Take() (Snapshot, error) {
 	if len(s.Processes) == 0 {
 		return Snapshot{}, fmt.Errorf("cannot list processes: /proc is empty (is it mounted?)")
 	}
-	slices.SortFunc(s.Processes, func(a, b Process) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
-	})
+	sort.Sort(byAge(s.Processes))
 	return s, nil
+}
+
+type byAge []Process
+
+func (p byAge) Len() int      { return len(p) }
+func (p byAge) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
+func (p byAge) Less(i, j int) bool {
+	if p[i].Start != p[j].Start {
+		return p[i].Start < p[j].Start
+	}
+	return p[i].PID < p[j].PID
 }
 
 // Get returns the process with this pid, or nil.

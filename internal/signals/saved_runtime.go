@@ -6,7 +6,7 @@ import _ "unsafe" // for go:linkname
 
 // The runtime's copies of what it found before it installed its own handlers (runtime/signal_unix.go
 // initsig, runtime/proc.go schedinit). The linker refuses these names unless told otherwise
-// (-checklinkname=0), which is why they live behind a build tag; TestInherited notices if they change.
+// (-checklinkname=0), which is why they live behind a build tag; a test of the built binary notices if they change.
 
 //go:linkname runtimeFwdSig runtime.fwdSig
 var runtimeFwdSig [Last + 1]uintptr

@@ -1,40 +1,111 @@
+//go:build amd64 || arm64
+
 package signals
 
 import (
+	"fmt"
 	"os"
-	"os/signal"
+	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// asyncPreemptOff is "true" in builds whose runtime was told, by -X runtime.godebugDefault, to keep
-// from preempting goroutines by SIGURG. In any other build a SIGURG may be the runtime's own, and
-// passing it on would disturb the app, so it is dropped.
-var asyncPreemptOff string
+// os/signal is not used here, for three reasons. It never hands out SIGPROF. It takes a handshake between
+// two threads for each signal, several milliseconds for all of them. And it cannot tell a SIGSEGV that
+// somebody sent from one that we raised. Instead a handler of a few instructions (handler_*.s) writes the
+// signal's number into a pipe, unless the signal is the runtime's business: a fault of our own, or a
+// signal that the runtime sent itself.
 
-// backlog holds the signals that arrive while the loop is busy; os/signal drops what does not fit.
-// Standard signals coalesce in the kernel anyway (signal(7)), real-time signals queue there.
-const backlog = 512
+// Read by the handler.
+var (
+	pipeWriteEnd int32
+	// faults are the signals that, raised by the kernel, mean a fault of our own.
+	faults = uint64(1)<<syscall.SIGILL | 1<<syscall.SIGTRAP | 1<<syscall.SIGABRT | 1<<syscall.SIGBUS |
+		1<<syscall.SIGFPE | 1<<syscall.SIGSEGV | 1<<syscall.SIGSYS | 1<<syscall.SIGSTKFLT
+	runtimeHandler [Last + 1]uintptr // the runtime's handlers, for what is its business
+)
 
-// Subscribe catches every signal that the table forwards and returns the channel they arrive on. It
-// is the first thing an init does: as long as it has not happened, a SIGTERM ends a Go program.
-func Subscribe() chan os.Signal {
-	c := make(chan os.Signal, backlog)
-	signal.Notify(c, Caught()...)
-	return c
-}
+// handlerAddress returns the address of the handler.
+func handlerAddress() uintptr
 
-// Caught lists the signals that os/signal is asked for.
-func Caught() []os.Signal {
-	var caught []os.Signal
-	for i := Signal(1); i <= Last; i++ {
-		if FateOf(i) == Forward && Deliverable(i) && i != Signal(syscall.SIGPROF) {
-			caught = append(caught, syscall.Signal(i))
+// Subscribe catches every signal that the table forwards and returns the channel they arrive on. It is the
+// first thing an init does: as long as it has not happened, a SIGTERM ends a Go program.
+func Subscribe() (<-chan Signal, error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("cannot make a pipe for signals: %w", err)
+	}
+	pipeWriteEnd = int32(pipe[1])
+	for s := Signal(1); s <= Last; s++ {
+		if FateOf(s) != Forward {
+			continue
+		}
+		if err := catch(s); err != nil {
+			return nil, fmt.Errorf("cannot catch %s: %w", s, err)
 		}
 	}
-	return caught
+	unblockSomewhere()
+	c := make(chan Signal)
+	go read(os.NewFile(uintptr(pipe[0]), "signals"), c)
+	return c, nil
 }
 
-// Deliverable reports whether this build can tell a signal that somebody sent from the runtime's own.
-func Deliverable(s Signal) bool {
-	return s != Signal(syscall.SIGURG) || asyncPreemptOff == "true"
+// catch installs the handler as the runtime installs its own: on the signal stack, all signals blocked
+// while it runs, restarting system calls.
+func catch(s Signal) error {
+	const saSiginfo, saOnStack, saRestart = 0x4, 0x08000000, 0x10000000 // asm-generic/signal-defs.h
+	old, err := disposition(s)
+	if err != nil {
+		return err
+	}
+	if old.handler != sigDfl && old.handler != sigIgn {
+		runtimeHandler[s] = old.handler
+	}
+	act := likeRuntime()
+	act.handler = handlerAddress()
+	act.flags |= saSiginfo | saOnStack | saRestart
+	act.mask = ^Set(0)
+	return setDisposition(s, &act)
+}
+
+// likeRuntime returns what the runtime's dispositions have for SA_RESTORER, which x86-64 demands.
+func likeRuntime() sigaction {
+	const saRestorer = 0x04000000 // arch/x86/include/uapi/asm/signal.h
+	of, err := disposition(Signal(syscall.SIGSEGV))
+	if err != nil {
+		return sigaction{}
+	}
+	return sigaction{flags: of.flags & saRestorer, restorer: of.restorer}
+}
+
+// unblockSomewhere makes sure that one thread can receive signals that we inherited blocked; the runtime
+// starts every thread with the inherited mask.
+func unblockSomewhere() {
+	var inherited Set
+	if _ = sigprocmask(unix.SIG_SETMASK, nil, &inherited); inherited == 0 {
+		return
+	}
+	unblocked := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		var none Set
+		_ = sigprocmask(unix.SIG_SETMASK, &none, nil)
+		close(unblocked)
+		select {} // the thread sleeps; signals wake it
+	}()
+	<-unblocked
+}
+
+func read(pipe *os.File, c chan<- Signal) {
+	numbers := make([]byte, 64)
+	for {
+		n, err := pipe.Read(numbers)
+		if err != nil {
+			return // cannot happen: we hold the write end
+		}
+		for _, s := range numbers[:n] {
+			c <- Signal(s)
+		}
+	}
 }

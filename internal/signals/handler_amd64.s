@@ -1,0 +1,37 @@
+#include "textflag.h"
+
+// The handler runs on the signal stack of whatever thread was interrupted, so it may touch no Go state. It
+// is called as C: DI signal number, SI *siginfo_t, DX *ucontext_t. The kernel saved all registers.
+TEXT ·onSignal(SB), NOSPLIT|NOFRAME, $0
+	MOVL 8(SI), AX                // si_code
+	CMPL AX, $-6                  // SI_TKILL: from a thread of ours to another
+	JEQ  runtime
+	CMPL AX, $0                   // positive: raised by the kernel
+	JLE  report
+	MOVQ ·faults(SB), R8
+	BTQ  DI, R8
+	JCS  runtime
+
+report:
+	SUBQ $16, SP
+	MOVB DI, 0(SP)
+	MOVL ·pipeWriteEnd(SB), DI
+	MOVQ SP, SI
+	MOVL $1, DX
+	MOVL $1, AX                   // write(2)
+	SYSCALL
+	ADDQ $16, SP
+	RET
+
+runtime:
+	LEAQ ·runtimeHandler(SB), R8
+	MOVQ (R8)(DI*8), AX
+	TESTQ AX, AX
+	JEQ  report
+	JMP  AX
+
+// func handlerAddress() uintptr
+TEXT ·handlerAddress(SB), NOSPLIT, $0-8
+	LEAQ ·onSignal(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET

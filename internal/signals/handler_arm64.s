@@ -1,0 +1,37 @@
+#include "textflag.h"
+
+// The handler runs on the signal stack of whatever thread was interrupted, so it may touch no Go state. It
+// is called as C: R0 signal number, R1 *siginfo_t, R2 *ucontext_t. The kernel saved all registers, and
+// the link register leads to rt_sigreturn(2) in the vDSO.
+TEXT ·onSignal(SB), NOSPLIT|NOFRAME, $0
+	MOVW 8(R1), R3                // si_code
+	CMNW $6, R3                   // SI_TKILL (-6): from a thread of ours to another
+	BEQ  runtime
+	CMPW $0, R3                   // positive: raised by the kernel
+	BLE  report
+	MOVD ·faults(SB), R4
+	LSR  R0, R4, R4
+	TBNZ $0, R4, runtime
+
+report:
+	SUB  $16, RSP
+	MOVB R0, 0(RSP)
+	MOVW ·pipeWriteEnd(SB), R0
+	MOVD RSP, R1
+	MOVD $1, R2
+	MOVD $64, R8                  // write(2)
+	SVC
+	ADD  $16, RSP
+	RET
+
+runtime:
+	MOVD $·runtimeHandler(SB), R3
+	MOVD (R3)(R0<<3), R3
+	CBZ  R3, report
+	JMP  (R3)
+
+// func handlerAddress() uintptr
+TEXT ·handlerAddress(SB), NOSPLIT, $0-8
+	MOVD $·onSignal(SB), R0
+	MOVD R0, ret+0(FP)
+	RET
