@@ -1,0 +1,24 @@
+// The demonstration and the soak test. A module of its own, because what it needs (the grace demo, a plotting
+// library) has no place beside an init.
+//
+// `go mod tidy` needs -e here: tests of facebookgo/grace import packages that these versions do not resolve.
+module github.com/graceinit/graceinit/demo
+
+go 1.26.0
+
+// gracedemo is built from here, unmodified.
+tool github.com/facebookgo/grace/gracedemo
+
+require (
+	github.com/graceinit/graceinit/test/container v0.0.0
+	golang.org/x/sys v0.49.0
+)
+
+require (
+	github.com/facebookgo/clock v0.0.0-20150410010913-600d898af40a // indirect
+	github.com/facebookgo/grace v0.0.0-20180706040059-75cf19382434 // indirect
+	github.com/facebookgo/httpdown v0.0.0-20180706035922-5979d39b15c2 // indirect
+	github.com/facebookgo/stats v0.0.0-20151006221625-1b76add642e4 // indirect
+)
+
+replace github.com/graceinit/graceinit/test/container => ../test/container
