@@ -7,17 +7,22 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// settleDown makes the init small and flat once the app runs, which must not wait for it. We allocate
-// little, so collecting often is cheap, and one thread that runs Go at a time is enough: others only block
-// in system calls.
+// settleDown makes the init small and flat, once, a moment after the app has started: neither the app nor
+// a command that ends at once should wait for it. We allocate little, so collecting often is cheap, and one
+// thread that runs Go at a time is enough: others only block in system calls.
 func settleDown() {
-	debug.SetGCPercent(10)
-	runtime.GOMAXPROCS(1)
-	dropStartupPages()
+	const moment = time.Second
+	time.AfterFunc(moment, func() {
+		runtime.GOMAXPROCS(1)
+		debug.SetGCPercent(10)
+		debug.FreeOSMemory()
+		dropStartupPages()
+	})
 }
 
 // dropStartupPages unmaps the pages of this executable, most of which only start-up needed; the kernel
