@@ -72,7 +72,7 @@ func (x exchange) perform(ctx context.Context, c *conn) (_ *conn, pid string, er
 	}()
 	if c == nil {
 		if c, err = dial(ctx, x.addr, x.deadline); err != nil {
-			return c, "", &Failure{Stage: "connect", Reason: err.Error()}
+			return c, "", &Failure{Stage: "connect", Reason: err.Error(), when: time.Now()}
 		}
 	}
 	reused := c.uses > 0
@@ -84,8 +84,8 @@ func (x exchange) perform(ctx context.Context, c *conn) (_ *conn, pid string, er
 
 	before := c.got
 	fail := func(stage string, err error) error {
-		f := &Failure{Stage: stage, Reason: err.Error(), Reused: reused}
-		f.Crossed = reused && c.got == before && closedByPeer(err)
+		f := &Failure{Stage: stage, Reason: err.Error(), Reused: reused, when: time.Now()}
+		f.Crossed = reused && c.got == before && c.unread(err)
 		return f
 	}
 
@@ -134,9 +134,33 @@ func dial(ctx context.Context, addr string, deadline time.Time) (*conn, error) {
 	return c, nil
 }
 
-func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+// unread tells whether the peer's kernel has reset the connection. Linux does so when the socket was closed before
+// the request arrived, or with the request still in its queue (net/ipv4/tcp.c, tcp_close): no process has read it.
+// Where the end of the stream came first, the reset is a moment behind it.
+func (c *conn) unread(err error) bool {
+	reset := func(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }
+	if reset(err) {
+		return true
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	for deadline := time.Now().Add(300 * time.Millisecond); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		var errno int
+		if raw.Control(func(fd uintptr) {
+			errno, _ = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+		}) != nil {
+			return false
+		}
+		if errno != 0 {
+			return reset(syscall.Errno(errno))
+		}
+	}
+	return false
 }
 
 // Get performs one request on a connection of its own and returns the pid that answered.

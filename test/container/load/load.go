@@ -11,8 +11,9 @@
 //     is repeated. Result.IdleClosed counts these.
 //
 // A connection that ends after the request was written and before the response is complete is a failure, also
-// where the server meant to close an idle connection and the two crossed. Failure.Crossed marks the ones that
-// can be such a crossing, so that a server's own habit can be told from a process that was killed.
+// where the server closed an idle connection and the two crossed on the way. Failure.Crossed marks these: the
+// connection had been idle, and the server's kernel answered the request with a reset, which it does only if no
+// process has read it. A request that was read and dropped, by a server or by its death, is never marked.
 //
 // The load is three streams: keep-alive requests on a fixed set of connections, requests on a fresh connection
 // each, and slow requests, of which a fixed number is always in flight.
@@ -210,7 +211,7 @@ func (r *Run) slow(shift time.Duration) {
 	}
 }
 
-// do performs one request, over c if there is one, and returns the connection if it may be used again.
+// do performs one request and records it, over c if there is one, and returns the connection if it may be used again.
 func (r *Run) do(k Kind, path string, c *conn) *conn {
 	timeout := r.cfg.FastTimeout
 	if k == Slow {
@@ -229,12 +230,9 @@ func (r *Run) do(k Kind, path string, c *conn) *conn {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil {
-		var f *Failure
-		if !errors.As(err, &f) {
-			f = &Failure{Reason: err.Error()}
-		}
-		f.Kind, f.At, f.Waited = k, end.Sub(r.start), end.Sub(begin)
+	var f *Failure
+	if errors.As(err, &f) {
+		f.Kind, f.At, f.Waited = k, f.when.Sub(r.start), f.when.Sub(begin)
 		r.rec.fail(*f)
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -134,7 +135,7 @@ func TestOneDroppedRequestIsSeen(t *testing.T) {
 		t.Fatalf("want exactly one failure:\n%v", res)
 	}
 	f := res.Failures[0]
-	if f.Kind != KeepAlive || f.Stage != "response" || !f.Reused || !f.Crossed || f.At <= 0 || f.Reason == "" {
+	if f.Kind != KeepAlive || f.Stage != "response" || !f.Reused || f.Crossed || f.At <= 0 || f.Reason == "" {
 		t.Errorf("failure %+v", f)
 	}
 	if got := res.FailuresIn(f.At, f.At+1); len(got) != 1 {
@@ -144,8 +145,54 @@ func TestOneDroppedRequestIsSeen(t *testing.T) {
 	if int(n.Load()) != res.Requests {
 		t.Errorf("the server read %d requests, the load counted %d", n.Load(), res.Requests)
 	}
-	if !strings.Contains(res.String(), "1 of ") || !strings.Contains(res.String(), "not one byte") {
+	if !strings.Contains(res.String(), "1 of ") || !strings.Contains(res.String(), "in use before") {
 		t.Errorf("report does not show the failure:\n%v", res)
+	}
+}
+
+// The close of an idle connection and a request cross: marked, because nobody had read the request.
+func TestCrossing(t *testing.T) {
+	t.Parallel()
+	arrived := func(c net.Conn) {
+		raw, _ := c.(*net.TCPConn).SyscallConn()
+		_ = raw.Read(func(fd uintptr) bool {
+			var b [1]byte
+			n, _, _ := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			return n > 0 // otherwise wait until readable
+		})
+	}
+	for name, end := range map[string]func(net.Conn){
+		"close after the request arrived": func(c net.Conn) { arrived(c); c.Close() },
+		// The end of the stream gets there first, and the request meets a socket that nobody reads from.
+		"end of stream, then close": func(c net.Conn) {
+			arrived(c)
+			c.(*net.TCPConn).CloseWrite()
+			time.Sleep(20 * time.Millisecond) // so that the client sees the two apart
+			c.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int64
+			addr := serve(t, func(c net.Conn) {
+				for br := bufio.NewReader(c); request(br); {
+					answer(c, "", "pid 1")
+					if n.Add(1) == 20 {
+						end(c)
+						return
+					}
+				}
+			})
+			r := start(t, only(addr))
+			until(t, "40 requests", func() bool { return n.Load() > 40 })
+			res := r.Stop()
+			if len(res.Failures) != 1 || !res.Failures[0].Crossed {
+				t.Errorf("want one crossing:\n%v", res)
+			}
+			if !strings.Contains(res.String(), "crossed") {
+				t.Errorf("report does not show it:\n%v", res)
+			}
+		})
 	}
 }
 
