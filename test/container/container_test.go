@@ -1,0 +1,139 @@
+// Package container tests graceinit with real servers in real containers. README.md tells how to run one case.
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/graceinit/graceinit/test/container/harness"
+)
+
+// What TestMain prepares, once for all tests. unavailable says why there is nothing.
+var (
+	docker      *harness.Docker
+	images      *harness.Images
+	binary      string
+	unavailable error
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+// run is TestMain with deferred functions.
+func run(m *testing.M) int {
+	ctx := context.Background()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-stop
+		os.Exit(130) // the guard removes the containers
+	}()
+	tmp, err := os.MkdirTemp("", "graceinit-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(tmp)
+	err = prepare(ctx, tmp)
+	if docker != nil {
+		defer docker.Close()
+	}
+	if errors.Is(err, harness.ErrUnavailable) && os.Getenv("CI") != "true" {
+		unavailable = err
+		fmt.Fprintf(os.Stderr, "SKIPPED: the container tests, all of them: %v\n", err)
+	} else if err != nil {
+		fmt.Fprintf(os.Stderr, "cannot prepare the container tests: %v\n", err)
+		return 1
+	}
+	return m.Run()
+}
+
+func prepare(ctx context.Context, tmp string) (err error) {
+	if docker, err = harness.Open(ctx); err != nil {
+		return err
+	}
+	if binary = os.Getenv("GRACEINIT_BIN"); binary == "" {
+		if binary, err = harness.BuildGraceinit(); err != nil {
+			return err
+		}
+	}
+	if binary, err = filepath.Abs(binary); err != nil {
+		return err
+	}
+	if _, err = os.Stat(binary); err != nil {
+		return err
+	}
+	images, err = docker.BuildImages(ctx, harness.Dir(), tmp, os.Stderr)
+	return err
+}
+
+func needDocker(t *testing.T) {
+	t.Helper()
+	if unavailable != nil {
+		t.Skip(unavailable)
+	}
+}
+
+// TestUpgrades is the table: every server, as root and hardened, as PID 1 and below another init, through two
+// upgrades and a stop under load.
+func TestUpgrades(t *testing.T) {
+	needDocker(t)
+	for _, s := range harness.Servers() {
+		for _, hardened := range []bool{false, true} {
+			for _, dockerInit := range []bool{false, true} {
+				c := harness.Case{
+					Server: s, Init: harness.Graceinit(binary), Hardened: hardened, DockerInit: dockerInit,
+					Scratch: true, Upgrades: 2,
+				}
+				t.Run(c.Name(), func(t *testing.T) {
+					t.Parallel()
+					ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+					defer cancel()
+					check(t, docker.Run(ctx, images, c))
+				})
+			}
+		}
+	}
+}
+
+func check(t *testing.T, rep *harness.Report) {
+	t.Helper()
+	problems := rep.Problems()
+	if len(problems) > 0 {
+		t.Errorf("%d problems\n%s", len(problems), rep)
+		return
+	}
+	for i, u := range rep.Upgrades {
+		t.Logf("upgrade %d: ready after %v, the predecessor gone after %v", i+1,
+			u.Ready.Round(time.Millisecond), u.Drained.Round(time.Millisecond))
+	}
+	t.Logf("stop: %v; %d crossed; %s", rep.StopTook.Round(time.Millisecond), len(rep.Crossed), rep.Load)
+}
+
+// TestHarnessSeesADeadContainer proves that the table can be red: under tini the container dies with the
+// predecessor, and the report must say so.
+func TestHarnessSeesADeadContainer(t *testing.T) {
+	t.Parallel()
+	needDocker(t)
+	for _, s := range harness.Servers() {
+		if s.Name != "gracedemo" {
+			continue
+		}
+		rep := docker.Run(t.Context(), images, harness.Case{Server: s, Init: harness.Peers()[0], Upgrades: 2})
+		if !rep.Started || !rep.Died || len(rep.Upgrades) != 1 || rep.Upgrades[0].Alive || len(rep.Load.Failures) == 0 ||
+			len(rep.Problems()) == 0 {
+			t.Errorf("want a container that ends in its first upgrade:\n%s", rep)
+		}
+		if !rep.Upgrades[0].Answered {
+			t.Errorf("want a successor that answered before:\n%s", rep)
+		}
+	}
+}

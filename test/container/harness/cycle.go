@@ -1,0 +1,334 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/graceinit/graceinit/test/container/load"
+)
+
+// How long each step may take. Every upgrade lasts as long as the slow requests, 4 s, and nginx and gunicorn wait
+// for the settle time before.
+const (
+	startTimeout   = 30 * time.Second
+	readyTimeout   = 20 * time.Second // a successor answers
+	upgradeTimeout = 40 * time.Second // the predecessor has gone and the upgrade's line is there
+	peerTimeout    = 12 * time.Second // the same under an init that is not expected to manage
+	unchangedFor   = 5 * time.Second  // how long an init that logs nothing is watched
+	poll           = 25 * time.Millisecond
+)
+
+// Report is what happened to one container.
+type Report struct {
+	Case     Case
+	Err      error // the harness itself could not go on
+	Started  bool
+	Upgrades []Upgrade
+	Died     bool // the container ended before it was told to
+	Exit     int
+	// StopTook is from docker stop to its return, Dropped the requests that were in flight at the stop and failed,
+	// InFlight how many there were.
+	StopTook time.Duration
+	Dropped  []load.Failure
+	InFlight int
+	Load     load.Result
+	Failed   []load.Failure // of Load's failures those that count, see Server.ClosesIdle
+	Crossed  []load.Failure // and the others
+	Lines    []string       // the lines that ended an upgrade
+	Logs     string
+	Events   []string // what the harness did and saw, with times
+}
+
+// Upgrade is one of its upgrades.
+type Upgrade struct {
+	Alive    bool          // the container lived through it
+	Answered bool          // the generation that is to answer does: the successor, or the main process if Unchanged
+	Gone     bool          // every process of the predecessor's generation has gone (Unchanged: none has)
+	Ready    time.Duration // trigger until the successor's first answer
+	Drained  time.Duration // trigger until the last process had gone
+	Zombies  []Process     // that stayed
+	Left     []Process     // of the predecessor's generation, at the end
+	After    []Process     // the app's processes at the end
+	From, To time.Duration // on the load's clock
+	Lines    int           // lines that ended an upgrade, since the trigger
+}
+
+// Final matches what ends an upgrade in graceinit's log, text or JSON.
+var Final = regexp.MustCompile(`(?:msg=|"msg":)"(upgrade (?:done in place|done|failed|forced|refused|ended by shutdown))"`)
+
+// cycle is a case in progress.
+type cycle struct {
+	*Report
+	d     *Docker
+	ct    *container
+	run   *load.Run
+	begin time.Time
+}
+
+// Run performs a case: start, load, upgrades, stop.
+func (d *Docker) Run(ctx context.Context, img *Images, c Case) *Report {
+	y := &cycle{Report: &Report{Case: c}, d: d, begin: time.Now()}
+	y.Err = y.perform(ctx, img)
+	if y.run != nil {
+		// What a dead container has dropped is seen at once. Other requests would only wait for their deadline.
+		y.run.Drain()
+		for deadline := time.Now().Add(time.Second); y.run.InFlight(load.Slow) > 0 && time.Now().Before(deadline); {
+			time.Sleep(poll)
+		}
+		y.Load = y.run.Abort()
+	}
+	if y.ct != nil {
+		y.Logs = y.ct.remove()
+	}
+	y.sortFailures()
+	for _, m := range Final.FindAllStringSubmatch(y.Logs, -1) {
+		y.Lines = append(y.Lines, m[1])
+	}
+	return y.Report
+}
+
+// sortFailures tells the requests that a server loses by itself from those that failed.
+func (r *Report) sortFailures() {
+	for _, f := range r.Load.Failures {
+		if f.Crossed && r.Case.Server.ClosesIdle && slices.ContainsFunc(r.Upgrades, func(u Upgrade) bool {
+			return u.Alive && f.At >= u.From && f.At <= u.To
+		}) {
+			r.Crossed = append(r.Crossed, f)
+		} else {
+			r.Failed = append(r.Failed, f)
+		}
+	}
+}
+
+func (y *cycle) event(format string, args ...any) {
+	y.Events = append(y.Events, fmt.Sprintf("%8.3fs ", time.Since(y.begin).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (y *cycle) perform(ctx context.Context, img *Images) error {
+	var err error
+	if y.ct, err = y.d.start(ctx, img, y.Case); y.ct == nil {
+		return err
+	}
+	s := y.Case.Server
+	if err != nil || !y.until(ctx, startTimeout, func() bool {
+		_, err := load.Get(ctx, y.ct.addr, s.Fast, time.Second)
+		return err == nil
+	}) {
+		y.event("not started")
+		return y.died(ctx)
+	}
+	y.Started = true
+	y.event("answers at %s", y.ct.addr)
+	if y.run, err = load.Start(ctx, load.Config{Addr: y.ct.addr, FastPath: s.Fast, SlowPath: s.Slow}); err != nil {
+		return err
+	}
+	y.event("load starts: %s", names(y.ct.app()))
+	for range y.Case.Upgrades {
+		if !y.busy(ctx) {
+			return y.died(ctx)
+		}
+		u := y.upgrade(ctx)
+		y.Upgrades = append(y.Upgrades, u)
+		if !u.Alive {
+			return y.died(ctx)
+		}
+	}
+	if !y.busy(ctx) {
+		return y.died(ctx)
+	}
+	return y.stop(ctx)
+}
+
+// until polls cond; false when it did not come true, or the container ended.
+func (y *cycle) until(ctx context.Context, timeout time.Duration, cond func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	t := time.NewTicker(poll)
+	defer t.Stop()
+	for !cond() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+		if !y.ct.alive() {
+			return false
+		}
+	}
+	return true
+}
+
+// busy waits until the load runs in full: every slow request in flight, and a second's worth of the others served
+// since now.
+func (y *cycle) busy(ctx context.Context) bool {
+	from := y.run.Result().Requests
+	return y.until(ctx, startTimeout, func() bool {
+		return y.run.InFlight(load.Slow) == 16 && y.run.Result().Requests-from >= 400
+	})
+}
+
+// died looks at a container that has ended by itself, or cannot go on.
+func (y *cycle) died(ctx context.Context) error {
+	if y.ct.alive() {
+		return nil
+	}
+	y.Died = true
+	var err error
+	y.Exit, err = y.ct.exit(ctx)
+	y.event("the container has ended with status %d", y.Exit)
+	return err
+}
+
+func (y *cycle) upgrade(ctx context.Context) Upgrade {
+	var u Upgrade
+	old := y.ct.app()
+	logged := len(Final.FindAllString(y.ct.logs(), -1))
+	from := y.run.Since()
+	trigger := time.Now()
+	y.event("USR2 to PID 1; %s", names(old))
+	if err := y.ct.signal(ctx, "USR2"); err != nil {
+		y.event("cannot signal: %v", err)
+	}
+
+	if y.Case.Server.Outcome == Unchanged {
+		y.unchanged(ctx, &u, old, logged)
+	} else {
+		y.replaced(ctx, &u, old, from, trigger, logged)
+	}
+	u.Drained = time.Since(trigger)
+
+	u.After = y.ct.app()
+	// A process is a zombie for a moment before it is reaped. What matters is one that stays.
+	y.until(ctx, 2*time.Second, func() bool {
+		u.Zombies = zombies(tree(y.ct.init.Host))
+		return len(u.Zombies) == 0
+	})
+	u.Alive = y.ct.alive()
+	u.From, u.To = from, y.run.Since()
+	u.Lines = len(Final.FindAllString(y.ct.logs(), -1)) - logged
+	y.event("upgrade ends: alive=%v answered=%v gone=%v; %s", u.Alive, u.Answered, u.Gone, names(u.After))
+	return u
+}
+
+// replaced waits until the successor answers, then until the predecessor's generation has gone.
+func (y *cycle) replaced(ctx context.Context, u *Upgrade, old []Process, from time.Duration, trigger time.Time, logged int) {
+	s := y.Case.Server
+	going := old
+	if s.Outcome == InPlace && len(old) > 0 {
+		going = old[1:] // the main process stays
+	}
+	isOld := func(pid string) bool {
+		return slices.ContainsFunc(old, func(p Process) bool { return p.PID == pid })
+	}
+	timeout := readyTimeout
+	if !y.Case.Init.Ours {
+		timeout = peerTimeout
+	}
+	u.Answered = y.until(ctx, timeout, func() bool {
+		for pid, at := range y.run.Answered() {
+			if at > from && !isOld(pid) {
+				return true
+			}
+		}
+		return false
+	})
+	u.Ready = time.Since(trigger)
+	if !u.Answered {
+		y.event("no successor answers; %s", names(y.ct.app()))
+		return
+	}
+	y.event("a successor answers; %s", names(y.ct.app()))
+	if !y.Case.Init.Ours && s.Predecessor != "" && len(old) > 0 {
+		y.event("%s to the predecessor by hand", s.Predecessor)
+		if err := y.ct.signalMain(s.Predecessor); err != nil {
+			y.event("cannot signal: %v", err)
+		}
+	}
+	if y.Case.Init.Ours {
+		timeout = upgradeTimeout
+	}
+	u.Gone = y.until(ctx, timeout, func() bool {
+		return !slices.ContainsFunc(going, Process.alive)
+	})
+	for _, p := range going {
+		if p.present() {
+			u.Left = append(u.Left, p)
+		}
+	}
+	y.event("the predecessor has gone: %v", u.Gone)
+	if y.Case.Init.Ours {
+		y.line(ctx, logged)
+	}
+}
+
+// unchanged watches that the server serves on.
+func (y *cycle) unchanged(ctx context.Context, u *Upgrade, old []Process, logged int) {
+	if y.Case.Init.Ours {
+		y.line(ctx, logged)
+	} else {
+		y.until(ctx, unchangedFor, func() bool { return false })
+	}
+	now := y.run.Since()
+	u.Answered = y.until(ctx, readyTimeout, func() bool {
+		for _, p := range old {
+			if y.run.Answered()[p.PID] > now {
+				return true
+			}
+		}
+		return false
+	})
+	u.Gone = !slices.ContainsFunc(old, func(p Process) bool { return !p.alive() })
+}
+
+// line waits for the line that ends the upgrade.
+func (y *cycle) line(ctx context.Context, logged int) {
+	if !y.until(ctx, upgradeTimeout, func() bool {
+		return len(Final.FindAllString(y.ct.logs(), -1)) > logged
+	}) {
+		y.event("no line has ended the upgrade")
+	}
+}
+
+// stop issues nothing more and stops the container: what is in flight is the app's to finish.
+func (y *cycle) stop(ctx context.Context) error {
+	y.run.Drain()
+	// A connection may still be on its way to a listener that the stop closes: that is nobody's to finish.
+	if !y.until(ctx, startTimeout, func() bool {
+		return y.run.InFlight(load.KeepAlive)+y.run.InFlight(load.Fresh) == 0
+	}) {
+		return y.died(ctx)
+	}
+	from := y.run.Since()
+	y.InFlight = y.run.InFlight(load.Slow)
+	begin := time.Now()
+	y.event("docker stop, %d slow requests in flight; %s", y.InFlight, names(y.ct.app()))
+	err := y.ct.stop(ctx)
+	if err != nil {
+		return err
+	}
+	if y.Exit, err = y.ct.exit(ctx); err != nil {
+		return err
+	}
+	y.StopTook = time.Since(begin)
+	y.event("stopped after %v with status %d", y.StopTook.Round(time.Millisecond), y.Exit)
+	y.Load = y.run.Stop()
+	y.run = nil
+	y.Dropped = y.Load.FailuresIn(from, time.Hour)
+	return nil
+}
+
+// names lists processes for a reader.
+func names(ps []Process) string {
+	var out []string
+	for _, p := range ps {
+		s := p.PID + " " + p.Comm
+		if p.Zombie {
+			s += " (zombie)"
+		}
+		out = append(out, s)
+	}
+	return fmt.Sprintf("processes %q", out)
+}

@@ -1,0 +1,111 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Problems are what is not as it is to be under graceinit. None: the case is green.
+func (r *Report) Problems() []string {
+	var out []string
+	problem := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if r.Err != nil {
+		problem("the harness failed: %v", r.Err)
+	}
+	if !r.Started {
+		problem("the server never answered (container ended: %v, status %d)", r.Died, r.Exit)
+		return out
+	}
+	s := r.Case.Server
+	for i, u := range r.Upgrades {
+		switch {
+		case !u.Alive:
+			problem("upgrade %d: the container ended with status %d", i+1, r.Exit)
+		case !u.Answered && s.Outcome == Unchanged:
+			problem("upgrade %d: the server does not answer any more", i+1)
+		case !u.Answered:
+			problem("upgrade %d: no successor answered within %v", i+1, readyTimeout)
+		case !u.Gone && s.Outcome == Unchanged:
+			problem("upgrade %d: the server that cannot upgrade did not stay as it was", i+1)
+		case !u.Gone:
+			problem("upgrade %d: of the predecessor's generation there still is: %s", i+1, names(u.Left))
+		}
+		if len(u.Zombies) > 0 {
+			problem("upgrade %d: %d zombies: %s", i+1, len(u.Zombies), names(u.Zombies))
+		}
+		if u.Lines != 1 {
+			problem("upgrade %d: %d lines ended it in the log, want exactly one", i+1, u.Lines)
+		}
+	}
+	if len(r.Upgrades) != r.Case.Upgrades {
+		problem("%d upgrades of %d were performed", len(r.Upgrades), r.Case.Upgrades)
+	}
+	if len(r.Lines) != r.Case.Upgrades {
+		problem("%d lines ended an upgrade in the log, want %d", len(r.Lines), r.Case.Upgrades)
+	}
+	for i, l := range r.Lines {
+		if l != s.Final {
+			problem("line %d says %q, want %q", i+1, l, s.Final)
+		}
+	}
+	if n := len(r.Failed); n > 0 {
+		problem("%d of %d requests failed", n, r.Load.Requests)
+	}
+	if r.Died {
+		problem("the container ended by itself")
+		return out
+	}
+	if r.InFlight != 16 {
+		problem("%d slow requests were in flight at the stop, want 16", r.InFlight)
+	}
+	if n := len(r.Dropped); n > 0 {
+		problem("the stop dropped %d requests in flight", n)
+	}
+	if r.Exit != s.Exit {
+		problem("the container's exit status is %d, want %d", r.Exit, s.Exit)
+	}
+	return out
+}
+
+// String tells the case's whole story.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "=== %s under %s\n", r.Case.Name(), r.Case.Init.Name)
+	for _, p := range r.Problems() {
+		fmt.Fprintf(&b, "problem: %s\n", p)
+	}
+	for _, e := range r.Events {
+		fmt.Fprintln(&b, e)
+	}
+	fmt.Fprintln(&b, "--- load, on its own clock")
+	for i, u := range r.Upgrades {
+		fmt.Fprintf(&b, "upgrade %d from %.3fs to %.3fs\n", i+1, u.From.Seconds(), u.To.Seconds())
+	}
+	r.Load.Write(&b)
+	fmt.Fprintf(&b, "--- the container's log\n%s\n", tail(r.Logs, 8000))
+	return b.String()
+}
+
+// Dir is the directory of this module's sources.
+func Dir() string {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok || !filepath.IsAbs(file) {
+		wd, _ := os.Getwd() // built with -trimpath: started from the module's directory
+		return wd
+	}
+	return filepath.Dir(filepath.Dir(file))
+}
+
+// BuildGraceinit builds the binary as the Makefile does and returns its path.
+func BuildGraceinit() (string, error) {
+	top := filepath.Dir(filepath.Dir(Dir()))
+	cmd := exec.Command("make", "-C", top, "build")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build graceinit: %w: %s", err, tail(string(b), 3000))
+	}
+	return filepath.Join(top, "bin", "graceinit"), nil
+}
