@@ -55,6 +55,9 @@ func Build(ctx context.Context, root string, n int) (*App, error) {
 	return a, a.Install(1)
 }
 
+// Restart forgets the sockets of an app that has ended.
+func (a *App) Restart() { a.listener = 0 }
+
 // Close removes the files.
 func (a *App) Close() { _ = os.RemoveAll(a.Dir) }
 
