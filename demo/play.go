@@ -157,6 +157,7 @@ func (r *run) finish(ctx context.Context) error {
 		}
 	}
 	r.count(result)
+	r.screen.end()
 	if r.Ended != 0 {
 		return nil
 	}

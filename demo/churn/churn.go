@@ -21,10 +21,13 @@ const (
 	children = "churn-children"
 )
 
-// Done is the line that the app of Orphans writes to stdout when the last one was made.
-const Done = "done\n"
+// The lines that the app of Orphans writes to stdout: before the first one, and when the last one was made.
+const (
+	Begin = "begin\n"
+	Done  = "done\n"
+)
 
-// Orphans is the command line of an app that makes n orphans, says Done, and then waits for a signal. Each group of
+// Orphans is the command line of an app that makes n orphans, says Begin and Done, and then waits for a signal. Each group of
 // orphans loses its parent at once: groups of 1 come one by one, large groups are made faster.
 func Orphans(n, group int) []string { return command(orphans, n, group) }
 
@@ -63,6 +66,9 @@ func Main() {
 }
 
 func makeOrphans(n, group int) error {
+	if _, err := os.Stdout.WriteString(Begin); err != nil {
+		return err
+	}
 	for i := 0; i < n; i += group {
 		pid, errno := forkOrphans(uintptr(min(group, n-i)))
 		if errno != 0 {

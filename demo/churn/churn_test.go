@@ -3,6 +3,7 @@ package churn
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"syscall"
 	"testing"
@@ -48,7 +49,7 @@ func TestOrphansStayWithAnInitThatDoesNotReap(t *testing.T) {
 	defer r.Close()
 	n := start(t, pidns.Command{Args: Orphans(count, 7), Stdout: w})
 	w.Close()
-	if _, err := r.Read(make([]byte, len(Done))); err != nil {
+	if _, err := io.ReadFull(r, make([]byte, len(Begin+Done))); err != nil {
 		t.Fatal(err)
 	}
 	list, err := proc.List(n.Proc())

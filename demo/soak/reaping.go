@@ -40,7 +40,7 @@ func soakOrphans(ctx context.Context, o options) error {
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })()
-	if _, err := io.ReadFull(r, make([]byte, len(churn.Done))); err != nil {
+	if _, err := io.ReadFull(r, make([]byte, len(churn.Begin+churn.Done))); err != nil {
 		return fmt.Errorf("the app did not finish: %w\n%s", err, log)
 	}
 	took := time.Since(begin)
