@@ -11,7 +11,7 @@ import (
 
 // mayHaveSuccessor reports whether it is worth looking for a successor of the main process that just exited.
 func (m *Machine) mayHaveSuccessor(status reaper.Status) bool {
-	return m.up != nil || m.heir != (procfs.ID{}) || m.mainPIDHint != 0 ||
+	return m.up != nil || m.past != nil || m.mainPIDHint != 0 ||
 		m.cfg.HasPIDFile && status == (reaper.Status{})
 }
 
@@ -24,7 +24,11 @@ func (m *Machine) succeed(l Looked) {
 	heir := m.successorIn(l)
 	switch {
 	case heir != (procfs.ID{}) && m.up != nil:
-		m.takeOver(heir, l)
+		table := l.Table
+		if l.Err != nil {
+			table = nil
+		}
+		m.takeOver(heir, table)
 	case heir != (procfs.ID{}):
 		m.becomeMain(heir)
 	case m.mayDaemonise():
@@ -41,34 +45,30 @@ func (m *Machine) succeed(l Looked) {
 
 // successorIn finds who is to follow the main process.
 func (m *Machine) successorIn(l Looked) procfs.ID {
-	u := m.up
-	if l.Err != nil {
-		// Nothing can be seen. A successor that was seen before is taken at its word; if it is dead too,
-		// its exit or the lack of children will tell.
-		if u != nil {
+	for _, u := range []*attempt{m.up, m.past} {
+		// Where nothing can be seen, a successor that was seen before is taken at its word; if it is dead
+		// too, its exit or the lack of children will tell.
+		if u != nil && u.successor != (procfs.ID{}) && u.successor != m.lastMain && (l.Table.Alive(u.successor) || l.Err != nil) {
 			return u.successor
 		}
-		return m.heir
-	}
-	if u != nil && l.Table.Alive(u.successor) {
-		return u.successor
 	}
 	if named := m.namedSuccessor(l); named != (procfs.ID{}) && l.Table.Descends(named.PID, m.cfg.Self) {
 		return named
 	}
-	if u != nil {
-		if found := u.record.Successor(l.Table, m.cfg.Self, true); found != (procfs.ID{}) {
-			return found
+	for _, u := range []*attempt{m.up, m.past} {
+		// An upgrade that ended early may have been judged wrongly: the app may have taken longer.
+		if u != nil && (u == m.up || m.now.Before(u.readyBy)) {
+			if found := u.record.Successor(l.Table, m.cfg.Self, true); found != (procfs.ID{}) {
+				return found
+			}
 		}
-	}
-	if l.Table.Alive(m.heir) {
-		return m.heir
 	}
 	return procfs.ID{}
 }
 
-// takeOver makes the successor the main process in an upgrade and discards the predecessor's status.
-func (m *Machine) takeOver(heir procfs.ID, l Looked) {
+// takeOver makes the successor the main process in an upgrade and discards the predecessor's status. The
+// table is nil where it could not be read.
+func (m *Machine) takeOver(heir procfs.ID, table *procfs.Snapshot) {
 	u := m.up
 	u.successor, u.gone = heir, true
 	if u.readyAt.IsZero() {
@@ -89,8 +89,10 @@ func (m *Machine) takeOver(heir procfs.ID, l Looked) {
 	if !u.draining {
 		m.beginDrain()
 	}
-	u.rest = u.record.Remaining(l.Table, heir)
-	if len(u.rest) == 0 && l.Err == nil {
+	if table == nil {
+		return // nothing can be seen; looks will tell what is left
+	}
+	if u.rest = u.record.Remaining(table, heir); len(u.rest) == 0 {
 		m.endUpgrade()
 	}
 }
@@ -103,7 +105,7 @@ func (m *Machine) becomeMain(id procfs.ID) {
 	} else {
 		m.generation++
 	}
-	m.pending, m.main, m.heir, m.mainPIDHint = nil, id, procfs.ID{}, 0
+	m.pending, m.main, m.past, m.mainPIDHint = nil, id, nil, 0
 	if m.state == Starting {
 		m.enter(Running)
 	}
@@ -203,7 +205,7 @@ func (m *Machine) endUpgrade() {
 		m.report(Info, "upgrade done", "")
 	}
 	m.up = nil
-	m.heir, m.mainPIDHint = procfs.ID{}, 0
+	m.past, m.mainPIDHint = nil, 0
 	m.enter(Running)
 }
 
@@ -213,15 +215,13 @@ func (m *Machine) endInPlace(reason string) {
 		level = Warn
 	}
 	m.report(level, "upgrade done in place", reason)
-	m.heir = m.up.successor
-	m.up = nil
+	m.past, m.up = m.up, nil
 	m.enter(Running)
 }
 
 func (m *Machine) failUpgrade(reason string) {
 	m.report(Warn, "upgrade failed", reason)
-	m.heir = m.up.successor
-	m.up = nil
+	m.past, m.up = m.up, nil
 	m.enter(Running)
 }
 
@@ -234,6 +234,10 @@ func (m *Machine) refuse(reason string) {
 // report writes the one line with which every upgrade ends.
 func (m *Machine) report(level Level, text, reason string) {
 	u := m.up
+	if u.reported {
+		return
+	}
+	u.reported = true
 	fields := []Field{{"from_generation", u.generation}, {"from_pid", u.record.Main.PID}}
 	if u.successor != (procfs.ID{}) {
 		fields = append(fields, Field{"to_generation", u.generation + 1}, Field{"to_pid", u.successor.PID})

@@ -54,9 +54,10 @@ type Machine struct {
 	cfg     Config
 	now     time.Time
 	actions []Action
+	observe func(from, to State) // for tests: sees every transition
 
 	state           State
-	main            procfs.ID
+	main, lastMain  procfs.ID // now, and the one before it, which has been reaped
 	generation      int
 	saysReady       bool      // the main process's generation has said READY=1
 	daemonised      bool      // the main process is one that daemonised
@@ -66,7 +67,7 @@ type Machine struct {
 	up           *attempt  // the upgrade in progress, nil without one
 	held         bool      // a trigger waits
 	triggeredAt  time.Time // when the last trigger was acted upon
-	heir         procfs.ID // a successor that an ended upgrade left beside the main process
+	past         *attempt  // the last upgrade, if it ended with the main process in place
 	mainPIDHint  int       // the last MAINPID=
 	saidNoAccess bool
 
@@ -220,20 +221,25 @@ func (m *Machine) killFailed(e KillFailed) {
 // exited handles the end of a child.
 func (m *Machine) exited(pid int, status reaper.Status) {
 	if m.main.PID == 0 || pid != m.main.PID {
-		if m.up != nil && m.up.gone {
+		if m.past != nil && m.past.successor.PID == pid {
+			m.past.successor = procfs.ID{}
+		}
+		if u := m.up; u != nil && u.successor.PID == pid {
+			m.successorDied()
+		} else if u != nil && u.gone {
 			m.lookSoon()
 		}
 		return
 	}
 	m.log(Debug, "main process "+status.String())
-	reaped := m.main
-	m.main, m.exitText = procfs.ID{}, fmt.Sprintf("main process (generation %d, pid %d) %s", m.generation, reaped.PID, status)
+	m.exitText = fmt.Sprintf("main process (generation %d, pid %d) %s", m.generation, pid, status)
+	m.lastMain, m.main = m.main, procfs.ID{}
 	if m.state == Killing || !m.mayHaveSuccessor(status) {
 		m.mainGone(status)
 		return
 	}
 	m.pending = &status
-	m.do(m.lookFor(ForExit, reaped.PID))
+	m.do(m.lookFor(ForExit))
 }
 
 // childless ends what can only wait for children.
@@ -257,6 +263,9 @@ func (m *Machine) enter(to State) {
 	}
 	if !legal[m.state][to] {
 		m.log(Error, fmt.Sprintf("BUG: illegal transition from %s to %s", m.state, to))
+	}
+	if m.observe != nil {
+		m.observe(m.state, to)
 	}
 	m.state = to
 }

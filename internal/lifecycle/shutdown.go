@@ -49,6 +49,9 @@ func (m *Machine) beginShutdown(sent signals.Signal) {
 	m.held = false
 	if m.up != nil {
 		m.report(Info, "upgrade ended by shutdown", "")
+		if m.up.gone {
+			m.up = nil // what is left of the predecessor's generation is swept with the rest
+		}
 	}
 	m.log(Info, "shutdown", Field{"drain_delay", m.cfg.DrainDelay}, Field{"stop_signal", m.stopSignal}, Field{"stop_timeout", m.cfg.StopTimeout})
 	step := m.shutdown.Begin(m.now, drain.Limits{

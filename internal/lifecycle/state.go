@@ -56,7 +56,6 @@ var Transitions = []Transition{
 
 	{Running, Awaiting, "upgrade signal"},
 	{Awaiting, Settling, "successor seen"},
-	{Awaiting, Retiring, "successor seen, ready at once"},
 	{Awaiting, Draining, "main process dropped its listeners, or exited and left a successor"},
 	{Awaiting, Running, "refused, failed, in place, or taken over at once"},
 	{Settling, Retiring, "READY=1 or settle time"},

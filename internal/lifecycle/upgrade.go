@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -34,6 +33,7 @@ type attempt struct {
 	connectionsAt time.Time
 
 	nextLook time.Time
+	reported bool // a shutdown ends an upgrade, but its successor must still be known
 }
 
 // trigger handles the upgrade signal. Triggers that cannot be acted upon now collapse into one that can.
@@ -124,12 +124,17 @@ func (m *Machine) lookSoon() {
 // lookFor returns the action that reads the process table, with the details of the given pids.
 func (m *Machine) lookFor(p Purpose, pids ...int) Look {
 	look := Look{For: p, Detail: pids}
-	if u := m.up; u != nil && p != ForTrigger {
+	if p == ForTrigger {
+		return look
+	}
+	if u := m.up; u != nil {
 		look.Known = u.record.Knows
 		look.Connections = u.draining || u.gone
 		for _, id := range append(m.alive(), u.rest...) {
 			look.Detail = append(look.Detail, id.PID)
 		}
+	} else if m.past != nil {
+		look.Known = m.past.record.Knows
 	}
 	return look
 }
@@ -189,15 +194,9 @@ func (m *Machine) progress(l Looked) {
 func (m *Machine) watchSuccessor(l Looked) {
 	u := m.up
 	if u.successor != (procfs.ID{}) && !l.Table.Alive(u.successor) {
-		dead := u.successor
-		u.successor, u.seen, u.readyAt, u.saidReady = procfs.ID{}, time.Time{}, time.Time{}, false
-		if !u.draining {
-			m.failUpgrade(fmt.Sprintf("the successor (pid %d) died; the predecessor serves on", dead.PID))
-			return
-		}
-		m.log(Error, "the successor died while the predecessor drains", Field{"successor", dead.PID})
+		m.successorDied()
 	}
-	if u.successor != (procfs.ID{}) {
+	if m.up == nil || u.successor != (procfs.ID{}) {
 		return
 	}
 	found := m.namedSuccessor(l)
@@ -212,6 +211,20 @@ func (m *Machine) watchSuccessor(l Looked) {
 	m.log(Debug, "successor seen", Field{"successor", found.PID})
 	if !u.draining {
 		m.enter(Settling)
+	}
+}
+
+// successorDied forgets a successor that has ended, so that it is never signalled again.
+func (m *Machine) successorDied() {
+	u := m.up
+	dead := u.successor.PID
+	u.successor, u.seen, u.readyAt, u.saidReady = procfs.ID{}, time.Time{}, time.Time{}, false
+	switch {
+	case m.ending():
+	case u.draining:
+		m.log(Error, "the successor died while the predecessor drains", Field{"successor", dead})
+	default:
+		m.failUpgrade(fmt.Sprintf("the successor (pid %d) died; the predecessor serves on", dead))
 	}
 }
 
@@ -266,6 +279,9 @@ func (m *Machine) beginDrain() {
 		return
 	}
 	m.enter(Draining)
+	if u.gone {
+		return
+	}
 	m.log(Debug, "predecessor drains", Field{"drain_timeout", m.cfg.DrainTimeout})
 }
 
@@ -315,19 +331,18 @@ func (m *Machine) judgeInPlace(s *procfs.Snapshot) {
 // upgradeExpire acts on the deadlines of the upgrade in progress.
 func (m *Machine) upgradeExpire() {
 	u := m.up
-	for step := u.drain.Expire(m.now); step != drain.Nothing; step = u.drain.Expire(m.now) {
-		switch step {
-		case drain.Kill:
-			m.do(m.lookFor(ForKill, m.main.PID))
-		case drain.GiveUp:
-			m.log(Warn, "the predecessor's generation has not ended within the kill timeout")
-			if !u.gone && u.successor != (procfs.ID{}) && !m.ending() {
-				m.takeOver(u.successor, Looked{Err: errGivenUp})
-			}
-			if u.gone {
-				m.endUpgrade()
-				return
-			}
+	switch u.drain.Expire(m.now) { // one phase at a time: the answer to the look comes before giving up
+	case drain.Kill:
+		m.do(m.lookFor(ForKill, m.main.PID))
+	case drain.GiveUp:
+		u.forced = true
+		m.log(Warn, "the predecessor's generation has not ended within the kill timeout")
+		if !u.gone && u.successor != (procfs.ID{}) && !m.ending() {
+			m.takeOver(u.successor, nil)
+		}
+		if u.gone {
+			m.endUpgrade()
+			return
 		}
 	}
 	if m.ending() || m.pending != nil {
@@ -349,8 +364,6 @@ func (m *Machine) upgradeExpire() {
 		m.do(m.lookFor(ForProgress))
 	}
 }
-
-var errGivenUp = errors.New("the predecessor cannot be ended")
 
 // killPredecessor ends, at the drain deadline, the predecessor and all that is left of its generation: of
 // nginx killed alone, the workers would go on serving.
