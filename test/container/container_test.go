@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,48 +16,43 @@ import (
 	"github.com/graceinit/graceinit/test/container/harness"
 )
 
-// What TestMain prepares, once for all tests. unavailable says why there is nothing.
+// What the first test prepares for all. Not TestMain: what is read before m.Run is unknown to go test's cache.
 var (
-	docker      *harness.Docker
-	images      *harness.Images
-	binary      string
-	unavailable error
+	docker *harness.Docker
+	images *harness.Images
+	binary string
+	tmp    string
+
+	prepared = sync.OnceValue(prepare)
 )
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 // run is TestMain with deferred functions.
 func run(m *testing.M) int {
-	ctx := context.Background()
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-stop
 		os.Exit(130) // the guard removes the containers
 	}()
-	tmp, err := os.MkdirTemp("", "graceinit-test-")
-	if err != nil {
+	var err error
+	if tmp, err = os.MkdirTemp("", "graceinit-test-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(tmp)
-	err = prepare(ctx, tmp)
+	code := m.Run()
 	if docker != nil {
-		defer docker.Close()
+		if err := docker.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 	}
-	if errors.Is(err, harness.ErrUnavailable) && os.Getenv("CI") != "true" {
-		unavailable = err
-		fmt.Fprintf(os.Stderr, "SKIPPED: the container tests, all of them: %v\n", err)
-	} else if err != nil {
-		fmt.Fprintf(os.Stderr, "cannot prepare the container tests: %v\n", err)
-		return 1
-	}
-	return m.Run()
+	return code
 }
 
-func prepare(ctx context.Context, tmp string) (err error) {
+func prepare() (err error) {
+	ctx := context.Background()
 	if docker, err = harness.Open(ctx); err != nil {
 		return err
 	}
@@ -75,10 +71,15 @@ func prepare(ctx context.Context, tmp string) (err error) {
 	return err
 }
 
+// needDocker skips the test where containers cannot run. In CI that is a failure: nobody would read of the skip.
 func needDocker(t *testing.T) {
 	t.Helper()
-	if unavailable != nil {
-		t.Skip(unavailable)
+	switch err := prepared(); {
+	case err == nil:
+	case errors.Is(err, harness.ErrUnavailable) && os.Getenv("CI") != "true":
+		t.Skip(err)
+	default:
+		t.Fatal(err)
 	}
 }
 

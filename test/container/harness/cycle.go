@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -20,44 +19,6 @@ const (
 	unchangedFor   = 5 * time.Second  // how long an init that logs nothing is watched
 	poll           = 25 * time.Millisecond
 )
-
-// Report is what happened to one container.
-type Report struct {
-	Case     Case
-	Err      error // the harness itself could not go on
-	Started  bool
-	Upgrades []Upgrade
-	Died     bool // the container ended before it was told to
-	Exit     int
-	// StopTook is from docker stop to its return, Dropped the requests that were in flight at the stop and failed,
-	// InFlight how many there were.
-	StopTook time.Duration
-	Dropped  []load.Failure
-	InFlight int
-	Load     load.Result
-	Failed   []load.Failure // of Load's failures those that count, see Server.ClosesIdle
-	Crossed  []load.Failure // and the others
-	Lines    []string       // the lines that ended an upgrade
-	Logs     string
-	Events   []string // what the harness did and saw, with times
-}
-
-// Upgrade is one of its upgrades.
-type Upgrade struct {
-	Alive    bool          // the container lived through it
-	Answered bool          // the generation that is to answer does: the successor, or the main process if Unchanged
-	Gone     bool          // every process of the predecessor's generation has gone (Unchanged: none has)
-	Ready    time.Duration // trigger until the successor's first answer
-	Drained  time.Duration // trigger until the last process had gone
-	Zombies  []Process     // that stayed
-	Left     []Process     // of the predecessor's generation, at the end
-	After    []Process     // the app's processes at the end
-	From, To time.Duration // on the load's clock
-	Lines    int           // lines that ended an upgrade, since the trigger
-}
-
-// Final matches what ends an upgrade in graceinit's log, text or JSON.
-var Final = regexp.MustCompile(`(?:msg=|"msg":)"(upgrade (?:done in place|done|failed|forced|refused|ended by shutdown))"`)
 
 // cycle is a case in progress.
 type cycle struct {
@@ -88,19 +49,6 @@ func (d *Docker) Run(ctx context.Context, img *Images, c Case) *Report {
 		y.Lines = append(y.Lines, m[1])
 	}
 	return y.Report
-}
-
-// sortFailures tells the requests that a server loses by itself from those that failed.
-func (r *Report) sortFailures() {
-	for _, f := range r.Load.Failures {
-		if f.Crossed && r.Case.Server.ClosesIdle && slices.ContainsFunc(r.Upgrades, func(u Upgrade) bool {
-			return u.Alive && f.At >= u.From && f.At <= u.To
-		}) {
-			r.Crossed = append(r.Crossed, f)
-		} else {
-			r.Failed = append(r.Failed, f)
-		}
-	}
 }
 
 func (y *cycle) event(format string, args ...any) {
@@ -294,13 +242,14 @@ func (y *cycle) line(ctx context.Context, logged int) {
 
 // stop issues nothing more and stops the container: what is in flight is the app's to finish.
 func (y *cycle) stop(ctx context.Context) error {
-	y.run.Drain()
-	// A connection may still be on its way to a listener that the stop closes: that is nobody's to finish.
+	// A fast request may still be on its way to a listener that the stop closes: that is nobody's to finish.
+	y.run.DrainFast()
 	if !y.until(ctx, startTimeout, func() bool {
-		return y.run.InFlight(load.KeepAlive)+y.run.InFlight(load.Fresh) == 0
+		return y.run.InFlight(load.KeepAlive)+y.run.InFlight(load.Fresh) == 0 && y.run.InFlight(load.Slow) == 16
 	}) {
 		return y.died(ctx)
 	}
+	y.run.Drain()
 	from := y.run.Since()
 	y.InFlight = y.run.InFlight(load.Slow)
 	begin := time.Now()

@@ -49,7 +49,7 @@ func Open(ctx context.Context) (*Docker, error) {
 		return nil, fmt.Errorf("%w: not root", ErrUnavailable)
 	}
 	if _, err := d.out(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
-		return nil, fmt.Errorf("%w: the Docker engine does not answer: run scripts/setup-containers as root: %v", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: the Docker engine does not answer: run scripts/setup-containers as root: %w", ErrUnavailable, err)
 	}
 	return d, d.startGuard()
 }

@@ -16,7 +16,7 @@ func green() *Report {
 	u := Upgrade{Alive: true, Answered: true, Gone: true, Lines: 1, From: time.Second, To: 5 * time.Second}
 	return &Report{
 		Case: Case{
-			Server:   Server{Name: "s", Final: "upgrade done", ClosesIdle: true},
+			Server:   Server{Name: "s", Final: "upgrade done", ClosesIdle: BeforeReading},
 			Init:     Graceinit("/bin/graceinit"),
 			Upgrades: 2,
 		},
@@ -28,7 +28,7 @@ func green() *Report {
 
 func TestProblems(t *testing.T) {
 	t.Parallel()
-	crossed := load.Failure{Kind: load.KeepAlive, At: 2 * time.Second, Reused: true, Crossed: true}
+	crossed := load.Failure{Kind: load.KeepAlive, At: 2 * time.Second, Reused: true, Crossed: true, Unread: true}
 	for name, tc := range map[string]struct {
 		spoil func(*Report)
 		want  string // empty: no problem
@@ -48,7 +48,18 @@ func TestProblems(t *testing.T) {
 		"status":             {func(r *Report) { r.Exit = 137 }, "status is 137"},
 		"slow one failed":    {func(r *Report) { r.Load.Failures = []load.Failure{{Kind: load.Slow, At: 2 * time.Second}} }, "1 of 100 requests failed"},
 		"crossed":            {func(r *Report) { r.Load.Failures = []load.Failure{crossed} }, ""},
-		"crossed, no excuse": {func(r *Report) { r.Case.Server.ClosesIdle = false; r.Load.Failures = []load.Failure{crossed} }, "1 of 100 requests failed"},
+		"crossed, no excuse": {func(r *Report) { r.Case.Server.ClosesIdle = Announced; r.Load.Failures = []load.Failure{crossed} }, "1 of 100 requests failed"},
+		"read, no excuse": {func(r *Report) {
+			read := crossed
+			read.Unread = false
+			r.Load.Failures = []load.Failure{read}
+		}, "1 of 100 requests failed"},
+		"read by net/http": {func(r *Report) {
+			read := crossed
+			read.Unread = false
+			r.Case.Server.ClosesIdle = AfterReading
+			r.Load.Failures = []load.Failure{read}
+		}, ""},
 		"crossed between upgrades": {func(r *Report) {
 			late := crossed
 			late.At = 6 * time.Second

@@ -3,6 +3,8 @@ package harness
 import (
 	"slices"
 	"strings"
+
+	"github.com/graceinit/graceinit/test/container/load"
 )
 
 // Outcome is what an upgrade of a server is to look like.
@@ -16,6 +18,24 @@ const (
 	// Unchanged: the server cannot upgrade itself. It is to serve on as if nothing had happened.
 	Unchanged
 )
+
+// Closing is what a server does to its idle connections at the end.
+type Closing int
+
+const (
+	// Announced: it answers once more and says that the connection ends. No request is lost.
+	Announced Closing = iota
+	// BeforeReading: it closes them. A request that no process has read is lost.
+	BeforeReading
+	// AfterReading: as before, and for net/http a connection is idle until the request's head is complete: one
+	// that was just read is lost too.
+	AfterReading
+)
+
+// excuses tells whether a server's own way of closing explains a failure.
+func (c Closing) excuses(f load.Failure) bool {
+	return c == BeforeReading && f.Unread || c == AfterReading && f.Crossed
+}
 
 // Port is where every server listens in its container.
 const Port = "8080"
@@ -39,9 +59,9 @@ type Server struct {
 	// Tmpfs are the directories that the server itself must be able to write to.
 	Tmpfs []string
 	// ClosesIdle: on its way out this server closes idle keep-alive connections without a warning, and a request
-	// that crosses the close is lost, whatever init there is (README.md has the measurement). Such requests are
-	// counted apart, and only those: in an upgrade, on a connection that was idle, and read by no process.
-	ClosesIdle bool
+	// that crosses the close is lost, whatever init there is (README.md has the measurement). In an upgrade such
+	// requests are counted apart.
+	ClosesIdle Closing
 	// Exit is the status that the server ends with after it was told to stop.
 	Exit int
 }
@@ -53,7 +73,7 @@ func Servers() []Server {
 			Name: "gracedemo", Image: "gracedemo",
 			Command: []string{"/servers/gracedemo", "-a0", ":" + Port, "-a1", ":8081", "-a2", ":8082"},
 			Fast:    "/sleep/?duration=0s", Slow: "/sleep/?duration=4s",
-			Final: "upgrade done", ClosesIdle: true,
+			Final: "upgrade done", ClosesIdle: AfterReading,
 		},
 		{
 			Name: "tableflip", Image: "tableflip",
@@ -66,7 +86,7 @@ func Servers() []Server {
 			Command: []string{"/usr/sbin/nginx", "-e", "stderr", "-c", "/conf/nginx.conf", "-g", "daemon off;"},
 			Fast:    "/", Slow: "/slow",
 			Flags: []string{"--reparent", "--predecessor-signal", "QUIT", "--stop-signal", "QUIT"},
-			Final: "upgrade done", Predecessor: "QUIT", StopSignal: "QUIT", ClosesIdle: true,
+			Final: "upgrade done", Predecessor: "QUIT", StopSignal: "QUIT", ClosesIdle: BeforeReading,
 			Tmpfs: []string{"/tmp"},
 		},
 		{
@@ -74,7 +94,7 @@ func Servers() []Server {
 			Command: []string{"/usr/sbin/nginx", "-e", "stderr", "-c", "/conf/nginx.conf", "-g", "daemon on;"},
 			Fast:    "/", Slow: "/slow",
 			Flags: []string{"--pid-file", "/tmp/nginx.pid", "--predecessor-signal", "QUIT", "--stop-signal", "QUIT"},
-			Final: "upgrade done", Predecessor: "QUIT", StopSignal: "QUIT", ClosesIdle: true,
+			Final: "upgrade done", Predecessor: "QUIT", StopSignal: "QUIT", ClosesIdle: BeforeReading,
 			Tmpfs: []string{"/tmp"},
 		},
 		{

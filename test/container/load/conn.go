@@ -85,7 +85,8 @@ func (x exchange) perform(ctx context.Context, c *conn) (_ *conn, pid string, er
 	before := c.got
 	fail := func(stage string, err error) error {
 		f := &Failure{Stage: stage, Reason: err.Error(), Reused: reused, when: time.Now()}
-		f.Crossed = reused && c.got == before && c.unread(err)
+		f.Crossed = reused && c.got == before && (ended(err) || reset(err))
+		f.Unread = f.Crossed && c.unread(err)
 		return f
 	}
 
@@ -138,12 +139,8 @@ func dial(ctx context.Context, addr string, deadline time.Time) (*conn, error) {
 // the request arrived, or with the request still in its queue (net/ipv4/tcp.c, tcp_close): no process has read it.
 // Where the end of the stream came first, the reset is a moment behind it.
 func (c *conn) unread(err error) bool {
-	reset := func(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }
 	if reset(err) {
 		return true
-	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return false
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -162,6 +159,12 @@ func (c *conn) unread(err error) bool {
 	}
 	return false
 }
+
+func reset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 // Get performs one request on a connection of its own and returns the pid that answered.
 func Get(ctx context.Context, addr, path string, timeout time.Duration) (pid string, err error) {

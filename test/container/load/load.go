@@ -11,9 +11,9 @@
 //     is repeated. Result.IdleClosed counts these.
 //
 // A connection that ends after the request was written and before the response is complete is a failure, also
-// where the server closed an idle connection and the two crossed on the way. Failure.Crossed marks these: the
-// connection had been idle, and the server's kernel answered the request with a reset, which it does only if no
-// process has read it. A request that was read and dropped, by a server or by its death, is never marked.
+// where the server closed an idle connection and the two crossed on the way. Failure.Crossed marks the failures that
+// can be such a crossing. Failure.Unread adds the proof: the server's kernel answered with a reset, which it does
+// only if no process has read the request. A request that was read and dropped has no such proof.
 //
 // The load is three streams: keep-alive requests on a fixed set of connections, requests on a fresh connection
 // each, and slow requests, of which a fixed number is always in flight.
@@ -97,6 +97,8 @@ type Run struct {
 
 	issue context.Context    // ends when no further request is to be issued
 	quit  context.CancelFunc // ends issue
+	fast  context.Context    // the same for all but the slow ones
+	lull  context.CancelFunc // ends fast
 	abort context.CancelFunc // cuts what is in flight
 	life  context.Context    // ends with abort
 
@@ -117,6 +119,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r := &Run{cfg: cfg.withDefaults(), start: time.Now()}
 	r.life, r.abort = context.WithCancel(ctx)
 	r.issue, r.quit = context.WithCancel(r.life)
+	r.fast, r.lull = context.WithCancel(r.issue)
 	r.rec.init()
 
 	if r.cfg.KeepAliveRate > 0 {
@@ -143,6 +146,9 @@ func (r *Run) InFlight(k Kind) int { return int(r.inFlight[index(k)].Load()) }
 // Since is the time on the run's clock, the one that Failure.At uses.
 func (r *Run) Since() time.Duration { return time.Since(r.start) }
 
+// DrainFast stops issuing all but slow requests.
+func (r *Run) DrainFast() { r.lull() }
+
 // Drain stops issuing requests. What is in flight goes on; Stop waits for it.
 func (r *Run) Drain() { r.quit() }
 
@@ -164,7 +170,7 @@ func (r *Run) Abort() Result {
 func (r *Run) keepAlive(period, shift time.Duration) {
 	var c *conn
 	defer func() { c.close() }()
-	tick := newTicks(r.issue, r.start.Add(shift), period)
+	tick := newTicks(r.fast, r.start.Add(shift), period)
 	for tick.next() {
 		if c != nil && c.ended() {
 			r.mu.Lock()
@@ -180,11 +186,11 @@ func (r *Run) keepAlive(period, shift time.Duration) {
 // fresh bounds the requests that wait at one time: a server that accepts nothing must not take every fd here.
 func (r *Run) fresh(period time.Duration) {
 	slots := make(chan struct{}, 256)
-	tick := newTicks(r.issue, r.start, period)
+	tick := newTicks(r.fast, r.start, period)
 	for tick.next() {
 		select {
 		case slots <- struct{}{}:
-		case <-r.issue.Done():
+		case <-r.fast.Done():
 			return
 		}
 		r.wg.Go(func() {

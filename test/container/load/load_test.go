@@ -87,6 +87,10 @@ func TestEveryRequestAnswered(t *testing.T) {
 	r := start(t, Config{Addr: srv.Listener.Addr().String()})
 	until(t, "sixteen slow requests in flight", func() bool { return r.InFlight(Slow) == 16 })
 	until(t, "three seconds of load", func() bool { return r.Since() > 3*time.Second })
+	r.DrainFast()
+	until(t, "only slow requests in flight", func() bool {
+		return r.InFlight(KeepAlive)+r.InFlight(Fresh) == 0 && r.InFlight(Slow) > 0
+	})
 	res := r.Stop()
 	if len(res.Failures) != 0 {
 		t.Fatalf("failures against a healthy server:\n%v", res)
@@ -135,7 +139,7 @@ func TestOneDroppedRequestIsSeen(t *testing.T) {
 		t.Fatalf("want exactly one failure:\n%v", res)
 	}
 	f := res.Failures[0]
-	if f.Kind != KeepAlive || f.Stage != "response" || !f.Reused || f.Crossed || f.At <= 0 || f.Reason == "" {
+	if f.Kind != KeepAlive || f.Stage != "response" || !f.Reused || !f.Crossed || f.Unread || f.At <= 0 || f.Reason == "" {
 		t.Errorf("failure %+v", f)
 	}
 	if got := res.FailuresIn(f.At, f.At+1); len(got) != 1 {
@@ -145,12 +149,12 @@ func TestOneDroppedRequestIsSeen(t *testing.T) {
 	if int(n.Load()) != res.Requests {
 		t.Errorf("the server read %d requests, the load counted %d", n.Load(), res.Requests)
 	}
-	if !strings.Contains(res.String(), "1 of ") || !strings.Contains(res.String(), "in use before") {
+	if !strings.Contains(res.String(), "1 of ") || !strings.Contains(res.String(), "not one byte") {
 		t.Errorf("report does not show the failure:\n%v", res)
 	}
 }
 
-// The close of an idle connection and a request cross: marked, because nobody had read the request.
+// The close of an idle connection and a request cross: it is proven that nobody had read the request.
 func TestCrossing(t *testing.T) {
 	t.Parallel()
 	arrived := func(c net.Conn) {
@@ -186,7 +190,7 @@ func TestCrossing(t *testing.T) {
 			r := start(t, only(addr))
 			until(t, "40 requests", func() bool { return n.Load() > 40 })
 			res := r.Stop()
-			if len(res.Failures) != 1 || !res.Failures[0].Crossed {
+			if len(res.Failures) != 1 || !res.Failures[0].Crossed || !res.Failures[0].Unread {
 				t.Errorf("want one crossing:\n%v", res)
 			}
 			if !strings.Contains(res.String(), "crossed") {

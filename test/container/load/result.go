@@ -21,7 +21,8 @@ type Failure struct {
 	Stage   string        // connect, write, response, body, status
 	Reason  string
 	Reused  bool // the connection had carried a request before
-	Crossed bool // reused, closed by the server, and no process had read the request
+	Crossed bool // reused, then closed by the server without a byte of a response
+	Unread  bool // crossed, and no process had read the request
 
 	when time.Time
 }
@@ -31,8 +32,10 @@ func (f *Failure) Error() string { return f.Stage + ": " + f.Reason }
 func (f Failure) String() string {
 	s := fmt.Sprintf("%8.3fs %-10s %s after %v: %s", f.At.Seconds(), f.Kind, f.Stage, f.Waited.Round(100*time.Microsecond), f.Reason)
 	switch {
-	case f.Crossed:
+	case f.Unread:
 		s += " (crossed the close of an idle connection: nobody had read it)"
+	case f.Crossed:
+		s += " (connection in use before, not one byte of a response)"
 	case f.Reused:
 		s += " (connection in use before)"
 	}
