@@ -6,11 +6,121 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 MODULE  := github.com/graceinit/graceinit
 TAGS    := inherited_signals
-LDFLAGS := -s -w -buildid= -checklinkname=0 \
-	-X runtime.godebugDefault=asyncpreemptoff=1,containermaxprocs=0,updatemaxprocs=0 \
-	-X main.version=$(VERSION)
+RUNTIME := -checklinkname=0 -X runtime.godebugDefault=asyncpreemptoff=1,containermaxprocs=0,updatemaxprocs=0
+LDFLAGS := -s -w -buildid= $(RUNTIME) -X main.version=$(VERSION)
 OUT     ?= bin/graceinit
 
+# Tests run with the runtime settings of the build.
+TEST    := $(GO) test -tags $(TAGS) -ldflags '$(RUNTIME)'
+MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod test/container/go.mod demo/go.mod bench/go.mod))
+MODULES := $(patsubst go.mod,.,$(MODULES))
+DIST    ?= dist
+
+LIVES      ?= 1000000
+FUZZTIME   ?= 30s
+DEMOFLAGS  ?=
+SOAKFLAGS  ?=
+BENCHFLAGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  PARTS="unit lint" make test      some of the parts of the test (scripts/test lists them)'
+	@echo '  make build GOARCH=arm64 OUT=...  for another architecture'
+
+##@ the program
+
 .PHONY: build
-build:
+build: ## build bin/graceinit, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(OUT) ./cmd/graceinit
+
+.PHONY: demo
+demo: ## show upgrades in place under load (DEMOFLAGS=-docker: in Docker)
+	cd demo && $(GO) run . $(DEMOFLAGS)
+
+##@ tests
+
+.PHONY: test
+test: ## test everything, as CI does
+	@scripts/test $(PARTS)
+
+.PHONY: unit
+unit: ## the tests of the main module
+	$(TEST) -shuffle=on ./...
+
+.PHONY: race
+race: ## the same under the race detector
+	$(TEST) -race -shuffle=on ./...
+
+.PHONY: stress
+stress: ## the same a hundred times, on one processor and on four
+	$(TEST) -race -count=100 -shuffle=on -cpu=1,4 -timeout=2h ./...
+
+.PHONY: sim
+sim: ## simulate LIVES=1000000 random lives of the pure core
+	$(TEST) -timeout=2h -run '^TestSimulation$$' ./internal/lifecycle -lives=$(LIVES)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME=30s
+	GO="$(GO)" FLAGS="-tags=$(TAGS)" LDFLAGS="$(RUNTIME)" scripts/fuzz $(FUZZTIME)
+
+.PHONY: container
+container: ## real servers in real containers (root and Docker; see scripts/setup)
+	cd test/container && $(GO) test -race -shuffle=on -timeout=30m ./...
+
+.PHONY: compare
+compare: ## the same servers under tini, dumb-init and catatonit, side by side
+	cd test/container && $(GO) run ./cmd/compare
+
+.PHONY: soak
+soak: build ## 1000 upgrades under load, 100000 orphans, 50000 children (SOAKFLAGS="-n 50")
+	cd demo && $(GO) run ./soak $(SOAKFLAGS)
+
+.PHONY: bench
+bench: build ## size, memory, wake-ups and reaping beside tini, dumb-init and catatonit
+	cd bench && $(GO) run . $(BENCHFLAGS)
+
+##@ the source
+
+.PHONY: lint
+lint: bin/tools/golangci-lint ## gofmt, go vet, golangci-lint, shellcheck
+	scripts/lint $(MODULES)
+
+.PHONY: vuln
+vuln: bin/tools/govulncheck ## known vulnerabilities in what is linked in
+	scripts/vuln -tags $(TAGS) ./...
+
+.PHONY: docs
+docs: ## rewrite what is generated: man page options, settings table, completions, state diagram
+	$(GO) run ./scripts/gendocs
+	$(TEST) -run '^TestStatesDocument$$' ./internal/lifecycle -update
+
+.PHONY: man
+man: bin/tools/go-md2man ## the man page, dist/graceinit.8
+	@mkdir -p $(DIST)
+	bin/tools/go-md2man -in docs/graceinit.8.md -out $(DIST)/graceinit.8
+
+# Tools are pinned in tools/go.mod.
+bin/tools/golangci-lint: PKG := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+bin/tools/govulncheck: PKG := golang.org/x/vuln/cmd/govulncheck
+bin/tools/go-md2man: PKG := github.com/cpuguy83/go-md2man/v2
+bin/tools/%: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -trimpath -o ../$@ $(PKG)
+
+##@ release
+
+.PHONY: release
+release: ## dist/: static binaries for amd64 and arm64, man page, completions, SBOM, checksums
+	rm -rf $(DIST)
+	$(MAKE) --no-print-directory man
+	$(MAKE) --no-print-directory build GOOS=linux GOARCH=amd64 GOAMD64=v1 OUT=$(DIST)/graceinit-linux-amd64
+	$(MAKE) --no-print-directory build GOOS=linux GOARCH=arm64 GOARM64=v8.0 OUT=$(DIST)/graceinit-linux-arm64
+	mkdir -p $(DIST)/completions && cp completions/* $(DIST)/completions/
+	$(GO) run ./scripts/release -version '$(VERSION)' $(DIST)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin $(DIST)

@@ -1,0 +1,62 @@
+# Made by scripts/gendocs from the settings table. Do not edit: run `make docs`.
+
+_graceinit() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev= i flag=
+	COMPREPLY=()
+	# Find the command: behind "--", or the first word that is neither a flag nor a flag's argument. Bash splits
+	# --flag=value into three words.
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--)
+			_graceinit_command $((i + 1))
+			return
+			;;
+		--upgrade | --upgrade-signal | --predecessor-signal | --pid-file | --shutdown-signal | --stop-signal | --drain-delay | --stop-timeout | --drain-timeout | --kill-timeout | --ready-timeout | --settle | --rewrite | -r | --remap-exit | -e | --parent-death-signal | -p | --log-format | --log-level | --termination-log)
+			flag=${COMP_WORDS[i]}
+			[[ ${COMP_WORDS[i + 1]} == = ]] && ((i + 1 < COMP_CWORD)) && ((i++))
+			if ((i + 1 >= COMP_CWORD)); then
+				prev=$flag
+			fi
+			((i++))
+			;;
+		-*) ;;
+		*)
+			_graceinit_command "$i"
+			return
+			;;
+		esac
+	done
+	[[ $cur == = ]] && cur=
+	case $prev in
+	--upgrade) COMPREPLY=($(compgen -W 'auto forward off' -- "$cur")) ;;
+	--upgrade-signal) COMPREPLY=($(compgen -W 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -- "$cur")) ;;
+	--predecessor-signal) COMPREPLY=($(compgen -W 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -- "$cur")) ;;
+	--pid-file) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	--shutdown-signal) COMPREPLY=($(compgen -W 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -- "$cur")) ;;
+	--stop-signal) COMPREPLY=($(compgen -W 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -- "$cur")) ;;
+	--parent-death-signal | -p) COMPREPLY=($(compgen -W 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -- "$cur")) ;;
+	--log-format) COMPREPLY=($(compgen -W 'text json' -- "$cur")) ;;
+	--log-level) COMPREPLY=($(compgen -W 'error warn info debug' -- "$cur")) ;;
+	--termination-log) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	'')
+		if [[ $cur == -* ]]; then
+			COMPREPLY=($(compgen -W '--upgrade --upgrade-signal --predecessor-signal --pid-file --reparent --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --group -g --single-child -c --remap-exit -e --parent-death-signal -p --subreaper -s --pause -P --log-format --log-level --verbose -v --warn-on-reap -w --termination-log --help -h --version -V --license -l' -- "$cur"))
+		else
+			_graceinit_command "$COMP_CWORD"
+		fi
+		;;
+	esac
+}
+
+# The command's own completion, if there is one to call.
+_graceinit_command() {
+	if declare -F _command_offset >/dev/null; then
+		_command_offset "$1"
+	elif ((COMP_CWORD == $1)); then
+		COMPREPLY=($(compgen -c -- "$cur"))
+	else
+		COMPREPLY=($(compgen -f -- "$cur"))
+	fi
+}
+
+complete -F _graceinit -o filenames graceinit

@@ -1,0 +1,60 @@
+# Made by scripts/gendocs from the settings table. Do not edit: run `make docs`.
+
+# Prints the words of the command, the last of which is being completed; fails while there is no command yet.
+function __graceinit_command
+    set -l words (commandline -opc) (commandline -ct)
+    set -l skip 1 # graceinit itself
+    for i in (seq (count $words))
+        if test $skip -gt 0
+            set skip (math $skip - 1)
+            continue
+        end
+        switch $words[$i]
+            case --
+                set i (math $i + 1)
+                test $i -le (count $words); or return 1
+                string join \n -- $words[$i..-1]
+                return 0
+            case --upgrade --upgrade-signal --predecessor-signal --pid-file --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --remap-exit -e --parent-death-signal -p --log-format --log-level --termination-log
+                set skip 1
+            case '-*'
+            case '*'
+                test $i -lt (count $words); or return 1
+                string join \n -- $words[$i..-1]
+                return 0
+        end
+    end
+    return 1
+end
+
+complete -c graceinit -f
+complete -c graceinit -n __graceinit_command -a '(complete -C (string join -- " " (string escape -- (__graceinit_command))))'
+complete -c graceinit -n 'not __graceinit_command' -a '(__fish_complete_command)'
+complete -c graceinit -n 'not __graceinit_command' -l upgrade -x -a 'auto forward off' -d 'what the upgrade signal does: forward (the app upgrades itself), auto (forward if the main process would survive the signal), off (a signal like any other)'
+complete -c graceinit -n 'not __graceinit_command' -l upgrade-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'the signal that triggers an upgrade'
+complete -c graceinit -n 'not __graceinit_command' -l predecessor-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'in an upgrade, sent once to the predecessor when the successor is ready (nginx: QUIT, gunicorn: TERM); most servers stop by themselves'
+complete -c graceinit -n 'not __graceinit_command' -l pid-file -r -F -d 'the app\'s pid file; it names the main process of an app that daemonises, and the successor'
+complete -c graceinit -n 'not __graceinit_command' -l reparent -d 'start the app through an intermediate process that exits (foreground nginx upgrades only so)'
+complete -c graceinit -n 'not __graceinit_command' -l shutdown-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'begins the shutdown (repeatable)'
+complete -c graceinit -n 'not __graceinit_command' -l stop-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'what the app is sent on shutdown (default: the signal received)'
+complete -c graceinit -n 'not __graceinit_command' -l drain-delay -x -d 'on shutdown, wait before the stop signal, while load balancers forget the endpoint'
+complete -c graceinit -n 'not __graceinit_command' -l stop-timeout -x -d 'on shutdown, from the stop signal to SIGKILL'
+complete -c graceinit -n 'not __graceinit_command' -l drain-timeout -x -d 'in an upgrade, from the start of the predecessor\'s drain to SIGKILL'
+complete -c graceinit -n 'not __graceinit_command' -l kill-timeout -x -d 'from SIGKILL to giving up'
+complete -c graceinit -n 'not __graceinit_command' -l ready-timeout -x -d 'the successor\'s time to be ready'
+complete -c graceinit -n 'not __graceinit_command' -l settle -x -d 'a successor that cannot say that it is ready counts as ready after so long'
+complete -c graceinit -n 'not __graceinit_command' -l rewrite -s r -x -d 'pass signal S on as R; 0 drops it (repeatable)'
+complete -c graceinit -n 'not __graceinit_command' -l group -s g -d 'signal the main process\'s whole group'
+complete -c graceinit -n 'not __graceinit_command' -l single-child -s c -d 'signal the main process only (dumb-init\'s option; our default)'
+complete -c graceinit -n 'not __graceinit_command' -l remap-exit -s e -x -d 'exit with 0 where the app exits with N (repeatable)'
+complete -c graceinit -n 'not __graceinit_command' -l parent-death-signal -s p -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'have the kernel send us SIG when our parent dies'
+complete -c graceinit -n 'not __graceinit_command' -l subreaper -s s -d 'adopt orphans where we are not PID 1 (graceinit does so by itself)'
+complete -c graceinit -n 'not __graceinit_command' -l pause -s P -d 'run no command; reap until SIGINT or SIGTERM'
+complete -c graceinit -n 'not __graceinit_command' -l log-format -x -a 'text json' -d 'text or json'
+complete -c graceinit -n 'not __graceinit_command' -l log-level -x -a 'error warn info debug' -d 'error, warn, info or debug (default: info; error on a terminal)'
+complete -c graceinit -n 'not __graceinit_command' -l verbose -s v -d 'log more (repeatable)'
+complete -c graceinit -n 'not __graceinit_command' -l warn-on-reap -s w -d 'log every orphan that is reaped'
+complete -c graceinit -n 'not __graceinit_command' -l termination-log -r -F -d 'file for the cause of death, if it exists and can be written'
+complete -c graceinit -n 'not __graceinit_command' -l help -s h -d 'show this help'
+complete -c graceinit -n 'not __graceinit_command' -l version -s V -d 'show the version'
+complete -c graceinit -n 'not __graceinit_command' -l license -s l -d 'show the license'
