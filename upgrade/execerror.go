@@ -91,10 +91,7 @@ func missingInterpreter(path string) string {
 	}
 	if line, ok := bytes.CutPrefix(head, []byte("#!")); ok {
 		line, _, _ = bytes.Cut(line, []byte("\n"))
-		interpreter := string(bytes.TrimRight(line, " \t"))
-		if fields := strings.Fields(interpreter); len(fields) > 0 {
-			interpreter = fields[0]
-		}
+		interpreter, _, _ := strings.Cut(strings.Trim(string(line), " \t"), " ")
 		if strings.HasSuffix(interpreter, "\r") {
 			return fmt.Sprintf("its interpreter %q ends in a carriage return (DOS line endings?)", interpreter)
 		}

@@ -26,22 +26,25 @@ func settleDown() {
 }
 
 // dropStartupPages unmaps the pages of this executable, most of which only start-up needed; the kernel
-// pages the few that are used again back in from the page cache (madvise(2), MADV_DONTNEED: on a mapping
-// that is only read it loses nothing). It halves the resident set of an idle init.
+// brings the few that are used again back from the page cache. It halves the resident set of an idle init.
+// MADV_DONTNEED (madvise(2)) loses nothing where a private mapping of a file holds no page of our own, and
+// those it leaves alone: a dynamic linker may have relocated one before it was made read-only.
 func dropStartupPages() {
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return
 	}
+	var start, end uint64
 	for line := range bytes.Lines(maps) {
 		f := bytes.Fields(line) // proc_pid_maps(5): range, permissions, offset, device, inode, path
-		if len(f) < 6 || f[5][0] != '/' || f[1][1] != '-' {
-			continue
-		}
-		from, to, _ := bytes.Cut(f[0], []byte("-"))
-		start, err1 := strconv.ParseUint(string(from), 16, 64)
-		end, err2 := strconv.ParseUint(string(to), 16, 64)
-		if err1 == nil && err2 == nil {
+		if len(f) >= 6 && bytes.ContainsRune(f[0], '-') {
+			start, end = 0, 0
+			if f[5][0] == '/' && f[1][1] == '-' {
+				from, to, _ := bytes.Cut(f[0], []byte("-"))
+				start, _ = strconv.ParseUint(string(from), 16, 64)
+				end, _ = strconv.ParseUint(string(to), 16, 64)
+			}
+		} else if len(f) >= 2 && string(f[0]) == "Anonymous:" && string(f[1]) == "0" && end > start {
 			_, _, _ = syscall.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
 		}
 	}
