@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -201,8 +202,8 @@ func helperServer(args []string) int {
 		return 1
 	}
 	c := make(chan os.Signal, 9)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR2, syscall.SIGHUP)
-	var open connections
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR2)
+	open := connections{make(chan struct{}, 1000)}
 	go open.serve(l)
 	fmt.Printf("serving %d\naddress %s\n", os.Getpid(), l.Addr())
 	if isSuccessor && kind != "waits" && os.Getppid() != 1 {
@@ -212,16 +213,9 @@ func helperServer(args []string) int {
 		fmt.Printf("%d got %v\n", os.Getpid(), s)
 		switch s {
 		case syscall.SIGUSR2:
-			f, _ := l.(*net.TCPListener).File()
-			self := testproc.Self("server", kind)
-			next := exec.Command(self[0], self[1:]...)
-			next.Env = append(os.Environ(), "TEST_LISTENER=3")
-			next.Stdin, next.Stdout, next.Stderr, next.ExtraFiles = os.Stdin, os.Stdout, os.Stderr, []*os.File{f}
-			if err := next.Start(); err != nil {
+			if err := startSuccessor(l.(*net.TCPListener), kind); err != nil {
 				fmt.Println(err)
 			}
-			_ = f.Close()
-			go func() { _ = next.Wait() }()
 		case syscall.SIGTERM, syscall.SIGQUIT:
 			_ = l.Close()
 			if kind == "stuck" {
@@ -235,11 +229,29 @@ func helperServer(args []string) int {
 	return 0
 }
 
+// startSuccessor starts the next generation with the listener at fd 3. It takes the fd itself: File and Fd
+// would make it blocking for both generations, and an accept(2) that blocks survives Close.
+func startSuccessor(l *net.TCPListener, kind string) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	self := testproc.Self("server", kind)
+	var startErr error
+	err = raw.Control(func(fd uintptr) {
+		pid, err := syscall.ForkExec(self[0], self, &syscall.ProcAttr{
+			Env: append(os.Environ(), "TEST_LISTENER=3"), Files: []uintptr{0, 1, 2, fd}})
+		if startErr = err; err == nil {
+			go func() { _, _ = syscall.Wait4(pid, nil, 0, nil) }()
+		}
+	})
+	return errors.Join(err, startErr)
+}
+
 // connections counts what is open. A connection says its server's pid and ends when its client has closed it.
 type connections struct{ open chan struct{} }
 
 func (c *connections) serve(l net.Listener) {
-	c.open = make(chan struct{}, 1000)
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -276,4 +288,12 @@ func dial(t *testing.T, address string) (net.Conn, string) {
 		t.Fatalf("a request failed: %v", err)
 	}
 	return conn, strings.TrimSpace(string(buf[:n]))
+}
+
+// cmdOnTerminal makes the terminal the standard input and the controlling terminal of a session of its own.
+func cmdOnTerminal(slave *os.File) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) {
+		cmd.Stdin = slave
+		cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty, cmd.SysProcAttr.Ctty = true, true, 0
+	}
 }

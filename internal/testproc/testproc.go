@@ -102,11 +102,13 @@ func Start(t testing.TB, o Options, program []string, args ...string) *Init {
 		}
 		in.Cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
-	in.stdin, _ = in.Cmd.StdinPipe()
 	in.Cmd.Stdout, in.Cmd.Stderr = &in.stdout, &in.stderr
 	in.Cmd.WaitDelay = time.Second // whoever still holds our pipes is no longer of interest
 	if o.Setup != nil {
 		o.Setup(in.Cmd)
+	}
+	if in.Cmd.Stdin == nil {
+		in.stdin, _ = in.Cmd.StdinPipe()
 	}
 	if err := in.Cmd.Start(); err != nil {
 		if o.Ns && errors.Is(err, syscall.EPERM) {
