@@ -83,7 +83,7 @@ func (r *report) print(w io.Writer) {
 	}
 	row("CPU per orphan, µs", relative(func(f figures) []float64 { return f.PerOrphan }, "%.1f"))
 	row("start and stop, ms", relative(func(f figures) []float64 { return f.StartAndEnd }, "%.2f"))
-	t.Flush()
+	_ = t.Flush() // what is printed to stdout is not worth an error
 	fmt.Fprintf(w, "\nmedians; × is the ratio to tini; without an init start and stop take %.2f ms; 1 kB is 1024 bytes\n\n", median(r.Bare))
 	for _, g := range r.Goals {
 		mark := "met   "

@@ -74,8 +74,12 @@ func makeOrphans(n, group int) error {
 		if errno != 0 {
 			return fmt.Errorf("cannot fork orphan %d: %w", i, errno)
 		}
-		if status, err := wait(int(pid)); err != nil || status.ExitStatus() != 0 {
-			return fmt.Errorf("cannot make orphan %d: status %#x, %v", i, status, err)
+		status, err := wait(int(pid))
+		if err != nil {
+			return fmt.Errorf("cannot wait for the parent of orphan %d: %w", i, err)
+		}
+		if status != 0 {
+			return fmt.Errorf("cannot fork orphan %d: status %#x", i, uint32(status))
 		}
 	}
 	if _, err := os.Stdout.WriteString(Done); err != nil {
@@ -134,7 +138,7 @@ func forkExit(status uintptr) (uintptr, syscall.Errno) {
 		return pid, errno
 	}
 	for {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, status, 0, 0)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT_GROUP, status, 0, 0)
 	}
 }
 
@@ -151,6 +155,6 @@ func forkOrphans(n uintptr) (uintptr, syscall.Errno) {
 		pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
 	}
 	for {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
 	}
 }

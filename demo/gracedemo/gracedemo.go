@@ -171,7 +171,11 @@ func freePorts(n int) ([]int, error) {
 		}
 		// All stay open until all are found, or one would be found twice.
 		defer ln.Close()
-		out = append(out, ln.Addr().(*net.TCPAddr).Port)
+		addr, ok := ln.Addr().(*net.TCPAddr)
+		if !ok {
+			return nil, fmt.Errorf("%v is no TCP address", ln.Addr())
+		}
+		out = append(out, addr.Port)
 	}
 	return out, nil
 }

@@ -80,7 +80,11 @@ func TestSocketsOfThisProcess(t *testing.T) {
 	}
 	defer served.Close()
 
-	s, err := TCP("/proc", ln.Addr().(*net.TCPAddr).Port)
+	addr, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("%v is no TCP address", ln.Addr())
+	}
+	s, err := TCP("/proc", addr.Port)
 	if err != nil {
 		t.Fatal(err)
 	}
