@@ -23,8 +23,8 @@ type (
 		Connections bool
 	}
 
-	// Kill sends a signal to one process, or with Group to the process group that it leads. It is answered
-	// by KillFailed or not at all.
+	// Kill sends a signal to one process, or with Group to the process group of the main process. It is
+	// answered by KillFailed or not at all.
 	Kill struct {
 		Target procfs.ID
 		Signal signals.Signal

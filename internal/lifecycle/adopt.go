@@ -75,7 +75,7 @@ func (m *Machine) takeOver(heir procfs.ID, table *procfs.Snapshot) {
 		u.readyAt = m.now // the predecessor has made place
 	}
 	m.pending = nil
-	m.main = heir
+	m.main, m.since = heir, m.now
 	m.generation++
 	m.saysReady = u.saidReady
 	m.log(Debug, "successor adopted")
@@ -106,6 +106,7 @@ func (m *Machine) becomeMain(id procfs.ID) {
 		m.generation++
 	}
 	m.pending, m.main, m.past, m.mainPIDHint = nil, id, nil, 0
+	m.since = m.now
 	if m.state == Starting {
 		m.enter(Running)
 	}
@@ -215,6 +216,7 @@ func (m *Machine) endInPlace(reason string) {
 		level = Warn
 	}
 	m.report(level, "upgrade done in place", reason)
+	m.since = m.now
 	m.past, m.up = m.up, nil
 	m.enter(Running)
 }

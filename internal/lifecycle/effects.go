@@ -44,8 +44,8 @@ func (e *effects) start() Event {
 func (e *effects) kill(k Kill, main procfs.ID) Event {
 	var err error
 	switch sig := syscall.Signal(k.Signal); {
-	case k.Group:
-		err = syscall.Kill(-k.Target.PID, sig)
+	case k.Group && k.Target == main:
+		err = killGroup(k.Target.PID, sig)
 	case k.Target == main:
 		err = syscall.Kill(k.Target.PID, sig)
 	default:
@@ -55,6 +55,19 @@ func (e *effects) kill(k Kill, main procfs.ID) Event {
 		return KillFailed{Target: k.Target, Signal: k.Signal, Err: err}
 	}
 	return nil
+}
+
+// killGroup signals the process group of a process: not always one that it leads, for a successor stays in the
+// group of the first main process. Never our own.
+func killGroup(pid int, sig syscall.Signal) error {
+	group, err := syscall.Getpgid(pid)
+	if err != nil {
+		return err
+	}
+	if group == syscall.Getpgrp() {
+		return syscall.Kill(pid, sig)
+	}
+	return syscall.Kill(-group, sig)
 }
 
 // killVerified signals a process if it is still the one that is meant. Before Linux 5.3 there is no

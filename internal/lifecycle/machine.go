@@ -60,6 +60,7 @@ type Machine struct {
 	main, lastMain  procfs.ID // now, and the one before it, which has been reaped
 	generation      int
 	saysReady       bool      // the main process's generation has said READY=1
+	since           time.Time // when the main process became that, or changed in place
 	daemonised      bool      // the main process is one that daemonised
 	pidFileBy       time.Time // until then a daemonising app may write its pid file
 	nextPIDFileLook time.Time
@@ -104,7 +105,7 @@ func (m *Machine) Step(now time.Time, event Event) []Action {
 	}
 	switch e := event.(type) {
 	case Started:
-		m.main, m.leader = e.Main, e.Main.PID
+		m.main, m.leader, m.since = e.Main, e.Main.PID, m.now
 		m.enter(Running)
 		m.log(Debug, "started")
 	case StartFailed:
@@ -207,8 +208,11 @@ func (m *Machine) forward(s signals.Signal) {
 		return
 	}
 	m.log(Debug, fmt.Sprintf("%s forwarded", s), Field{"to", target.PID})
-	m.do(Kill{Target: target, Signal: s, Group: m.cfg.Group})
+	m.do(Kill{Target: target, Signal: s, Group: m.group()})
 }
+
+// group reports whether signals go to the main process's whole group. Not while two generations share it.
+func (m *Machine) group() bool { return m.cfg.Group && m.up == nil }
 
 func (m *Machine) killFailed(e KillFailed) {
 	level := Warn

@@ -74,7 +74,7 @@ func (m *Machine) shutdownStep(step drain.Step) {
 		m.enter(Killing)
 		m.log(Warn, "stop timeout: sending SIGKILL", Field{"stop_timeout", m.cfg.StopTimeout})
 		for _, id := range m.alive() {
-			m.do(Kill{Target: id, Signal: sigKILL, Group: m.cfg.Group})
+			m.do(Kill{Target: id, Signal: sigKILL, Group: m.group()})
 		}
 	case drain.GiveUp:
 		m.exitText = fmt.Sprintf("main process (generation %d, pid %d) did not end within %s of SIGKILL", m.generation, m.main.PID, m.cfg.KillTimeout)
@@ -110,7 +110,7 @@ func (m *Machine) stop(id procfs.ID) {
 		return
 	}
 	m.stopped[id] = true
-	m.do(Kill{Target: id, Signal: m.stopSignal, Group: m.cfg.Group})
+	m.do(Kill{Target: id, Signal: m.stopSignal, Group: m.group()})
 }
 
 // mainGone decides the exit code, and ends what else there is.

@@ -79,6 +79,10 @@ func (m *Machine) beginUpgrade(l Looked) {
 	case main.SignalsErr != nil && !m.cfg.Insist:
 		m.refuse(fmt.Sprintf("it cannot be seen whether the main process would survive %s: %v (--upgrade=forward sends it all the same)", sent, main.SignalsErr))
 		return
+	case main.SignalsErr == nil && !upgrade.Survives(main, sent) && m.now.Sub(m.since) < fresh:
+		m.held = true // and tried again
+		m.log(Debug, "upgrade signal held: the main process does not catch it yet")
+		return
 	case main.SignalsErr == nil && !upgrade.Survives(main, sent):
 		m.refuse(fmt.Sprintf("the main process (%s) neither catches nor ignores %s and would die of it; only an app that upgrades itself on %s can be upgraded so", main.Comm, sent, sent))
 		return
@@ -108,6 +112,10 @@ func (m *Machine) beginUpgrade(l Looked) {
 	m.do(Kill{Target: m.main, Signal: sent})
 	m.lookSoon()
 }
+
+// fresh is how long a main process may take to catch the upgrade signal. A program just executed catches
+// nothing: haproxy's master for 50 ms, gunicorn for 170 ms, an interpreter on a busy machine for longer.
+const fresh = 3 * time.Second
 
 // unknown stands for a number of connections that could not be seen; it must not read as none.
 const unknown = -1
