@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -13,13 +14,15 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/graceinit/graceinit/test/container/load"
 )
 
 // container is a running one.
 type container struct {
 	d    *Docker
 	id   string
-	addr string  // host:port of the server
+	load load.Config
 	init Process // PID 1
 	c    Case
 
@@ -34,23 +37,47 @@ func (d *Docker) start(ctx context.Context, img *Images, c Case) (*container, er
 	}
 	ct := &container{d: d, id: id, c: c}
 	ct.follow()
-	out, err := d.out(ctx, "inspect", "--format", "{{.State.Pid}} {{.NetworkSettings.IPAddress}}", id)
+	out, err := d.out(ctx, "inspect", "--format", "{{.State.Pid}} {{.NetworkSettings.IPAddress}} {{.NetworkSettings.Gateway}}", id)
 	if err != nil {
 		return ct, err
 	}
 	f := strings.Fields(out)
-	if len(f) != 2 || f[0] == "0" {
+	if len(f) != 3 || f[0] == "0" {
 		return ct, errors.New("the container has ended at once")
 	}
 	pid, err := strconv.Atoi(f[0])
 	if err != nil {
 		return ct, fmt.Errorf("cannot read %q: %w", out, err)
 	}
-	ct.addr = f[1] + ":" + Port
 	if p, ok := readStat(pid); ok {
 		ct.init = p
 	}
+	ct.load = load.Config{Addr: f[1] + ":" + Port, FastPath: c.Server.Fast, SlowPath: c.Server.Slow}
+	if ct.load.Device, err = bridge(f[2]); err != nil {
+		return ct, err
+	}
 	return ct, nil
+}
+
+// bridge finds the interface that leads to the containers. The load is bound to it: should it vanish, the load must
+// end there and not follow the default route to whoever has the same address elsewhere.
+func bridge(gateway string) (string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	for _, i := range all {
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // gone in the meantime
+		}
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.String() == gateway {
+				return i.Name, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("no interface has the containers' gateway address %s: is the engine on this machine, and its bridge still there?", gateway)
 }
 
 // alive tells whether PID 1 runs. It asks the kernel: asking the engine takes long and is done often.

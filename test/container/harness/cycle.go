@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -60,17 +61,20 @@ func (y *cycle) perform(ctx context.Context, img *Images) error {
 	if y.ct, err = y.d.start(ctx, img, y.Case); y.ct == nil {
 		return err
 	}
-	s := y.Case.Server
-	if err != nil || !y.until(ctx, startTimeout, func() bool {
-		_, err := load.Get(ctx, y.ct.addr, s.Fast, time.Second)
+	if err != nil {
+		y.event("not started: %v", err)
+		return errors.Join(err, y.died(ctx))
+	}
+	if !y.until(ctx, startTimeout, func() bool {
+		_, err := load.Get(ctx, y.ct.load, time.Second)
 		return err == nil
 	}) {
 		y.event("not started")
 		return y.died(ctx)
 	}
 	y.Started = true
-	y.event("answers at %s", y.ct.addr)
-	if y.run, err = load.Start(ctx, load.Config{Addr: y.ct.addr, FastPath: s.Fast, SlowPath: s.Slow}); err != nil {
+	y.event("answers at %s", y.ct.load.Addr)
+	if y.run, err = load.Start(ctx, y.ct.load); err != nil {
 		return err
 	}
 	y.event("load starts: %s", names(y.ct.app()))
@@ -112,10 +116,14 @@ func (y *cycle) until(ctx context.Context, timeout time.Duration, cond func() bo
 // busy waits until the load runs in full: every slow request in flight, and a second's worth of the others served
 // since now.
 func (y *cycle) busy(ctx context.Context) bool {
-	from := y.run.Result().Requests
-	return y.until(ctx, startTimeout, func() bool {
-		return y.run.InFlight(load.Slow) == 16 && y.run.Result().Requests-from >= 400
+	from := y.run.Succeeded()
+	ok := y.until(ctx, startTimeout, func() bool {
+		return y.run.InFlight(load.Slow) == 16 && y.run.Succeeded()-from >= 400
 	})
+	if !ok {
+		y.event("the load is not served")
+	}
+	return ok
 }
 
 // died looks at a container that has ended by itself, or cannot go on.

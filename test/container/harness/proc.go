@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"slices"
 	"strconv"
@@ -13,12 +14,12 @@ type Process struct {
 	Host   int    // pid on the host
 	PID    string // pid in the container, as the servers answer it
 	Parent int    // host pid
-	Start  string // start time: with the pid, the process's identity
+	Start  uint64 // start time in ticks: with the pid, the process's identity
 	Comm   string
 	Zombie bool
 }
 
-// tree lists root and all its descendants, in the order of their pids. Zombies are in it: they keep their parent.
+// tree lists root and all its descendants, the oldest first. Zombies are in it: they keep their parent.
 // A process that `docker exec` starts is not: its parent is outside.
 func tree(root int) []Process {
 	entries, err := os.ReadDir("/proc")
@@ -51,7 +52,9 @@ func tree(root int) []Process {
 	}
 	// One that has gone while we looked has no pid any more.
 	out = slices.DeleteFunc(out, func(p Process) bool { return p.PID == "" })
-	slices.SortFunc(out, func(a, b Process) int { return a.Host - b.Host })
+	// By age. The clock ticks in hundredths; of the same age the parent is first already. Pids would not do: they
+	// wrap around.
+	slices.SortStableFunc(out, func(a, b Process) int { return cmp.Compare(a.Start, b.Start) })
 	return out
 }
 
@@ -70,7 +73,8 @@ func readStat(pid int) (Process, bool) {
 		return Process{}, false
 	}
 	parent, _ := strconv.Atoi(f[1])
-	return Process{Host: pid, Parent: parent, Start: f[19], Comm: string(b[open+1 : end]), Zombie: f[0] == "Z"}, true
+	start, _ := strconv.ParseUint(f[19], 10, 64)
+	return Process{Host: pid, Parent: parent, Start: start, Comm: string(b[open+1 : end]), Zombie: f[0] == "Z"}, true
 }
 
 // innermost is the pid in the innermost namespace.

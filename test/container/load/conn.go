@@ -57,6 +57,7 @@ func (c *conn) ended() bool {
 type exchange struct {
 	kind     Kind
 	addr     string
+	device   string
 	path     string
 	deadline time.Time
 	pid      *regexp.Regexp
@@ -71,8 +72,8 @@ func (x exchange) perform(ctx context.Context, c *conn) (_ *conn, pid string, er
 		}
 	}()
 	if c == nil {
-		if c, err = dial(ctx, x.addr, x.deadline); err != nil {
-			return c, "", &Failure{Stage: "connect", Reason: err.Error(), when: time.Now()}
+		if c, err = dial(ctx, x.addr, x.device, x.deadline); err != nil {
+			return c, "", &Failure{Stage: "connect", Reason: err.Error(), when: time.Now(), cause: err}
 		}
 	}
 	reused := c.uses > 0
@@ -84,7 +85,7 @@ func (x exchange) perform(ctx context.Context, c *conn) (_ *conn, pid string, er
 
 	before := c.got
 	fail := func(stage string, err error) error {
-		f := &Failure{Stage: stage, Reason: err.Error(), Reused: reused, when: time.Now()}
+		f := &Failure{Stage: stage, Reason: err.Error(), Reused: reused, when: time.Now(), cause: err}
 		f.Crossed = reused && c.got == before && (ended(err) || reset(err))
 		f.Unread = f.Crossed && c.unread(err)
 		return f
@@ -124,8 +125,17 @@ func (x exchange) perform(ctx context.Context, c *conn) (_ *conn, pid string, er
 	return c, string(m[1]), nil
 }
 
-func dial(ctx context.Context, addr string, deadline time.Time) (*conn, error) {
+func dial(ctx context.Context, addr, device string, deadline time.Time) (*conn, error) {
 	d := net.Dialer{Deadline: deadline}
+	if device != "" {
+		d.Control = func(_, _ string, raw syscall.RawConn) error {
+			var err error
+			if cerr := raw.Control(func(fd uintptr) { err = syscall.BindToDevice(int(fd), device) }); cerr != nil {
+				return cerr
+			}
+			return err
+		}
+	}
 	nc, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -166,10 +176,14 @@ func reset(err error) bool {
 
 func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
-// Get performs one request on a connection of its own and returns the pid that answered.
-func Get(ctx context.Context, addr, path string, timeout time.Duration) (pid string, err error) {
-	cfg := Config{}.withDefaults()
-	x := exchange{kind: Fresh, addr: addr, path: path, deadline: time.Now().Add(timeout), pid: cfg.PID}
+// Get performs one request on a connection of its own and returns the pid that answered. Of cfg it uses Addr, Device,
+// FastPath and PID.
+func Get(ctx context.Context, cfg Config, timeout time.Duration) (pid string, err error) {
+	cfg = cfg.withDefaults()
+	x := exchange{
+		kind: Fresh, addr: cfg.Addr, device: cfg.Device, path: cfg.FastPath, pid: cfg.PID,
+		deadline: time.Now().Add(timeout),
+	}
 	c, pid, err := x.perform(ctx, nil)
 	c.close()
 	return pid, err

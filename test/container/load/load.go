@@ -44,6 +44,7 @@ var kinds = []Kind{KeepAlive, Fresh, Slow}
 // Config describes a load. Addr is needed; the zero value of everything else is the load of the container tests.
 type Config struct {
 	Addr     string // host:port
+	Device   string // send through this interface only (needs root): not elsewhere, should it vanish with its route
 	FastPath string // default "/"
 	SlowPath string // default "/slow"
 
@@ -226,7 +227,7 @@ func (r *Run) do(k Kind, path string, c *conn) *conn {
 	i := index(k)
 	r.inFlight[i].Add(1)
 	begin := time.Now()
-	x := exchange{kind: k, addr: r.cfg.Addr, path: path, deadline: begin.Add(timeout), pid: r.cfg.PID}
+	x := exchange{kind: k, addr: r.cfg.Addr, device: r.cfg.Device, path: path, deadline: begin.Add(timeout), pid: r.cfg.PID}
 	c, pid, err := x.perform(r.life, c)
 	end := time.Now()
 	r.inFlight[i].Add(-1)

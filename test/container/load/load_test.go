@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -92,6 +93,9 @@ func TestEveryRequestAnswered(t *testing.T) {
 		return r.InFlight(KeepAlive)+r.InFlight(Fresh) == 0 && r.InFlight(Slow) > 0
 	})
 	res := r.Stop()
+	if got := r.Succeeded(); got != res.Requests {
+		t.Errorf("%d succeeded of %d", got, res.Requests)
+	}
 	if len(res.Failures) != 0 {
 		t.Fatalf("failures against a healthy server:\n%v", res)
 	}
@@ -292,7 +296,7 @@ func TestLegalCloses(t *testing.T) {
 			}
 		})
 		r := start(t, only(addr))
-		until(t, "20 requests", func() bool { return r.Result().Requests > 20 })
+		until(t, "20 requests", func() bool { return r.Succeeded() > 20 })
 		if res := r.Stop(); len(res.Failures) != 0 {
 			t.Errorf("%v", res)
 		}
@@ -333,6 +337,24 @@ func TestCancelCountsNothing(t *testing.T) {
 	cancel()
 	if res := r.Stop(); res.Requests != 0 {
 		t.Errorf("%v", res)
+	}
+}
+
+// A load that is bound to an interface must not get anywhere else.
+func TestDevice(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, func(c net.Conn) {
+		if request(bufio.NewReader(c)) {
+			answer(c, "", "pid 5")
+		}
+	})
+	if pid, err := Get(t.Context(), Config{Addr: addr, Device: "lo"}, time.Second); errors.Is(err, syscall.EPERM) {
+		t.Skip("binding to a device needs root")
+	} else if pid != "5" || err != nil {
+		t.Errorf("through lo: %q, %v", pid, err)
+	}
+	if pid, err := Get(t.Context(), Config{Addr: addr, Device: "gone0"}, time.Second); err == nil {
+		t.Errorf("through an interface that does not exist: answered by %q", pid)
 	}
 }
 

@@ -24,10 +24,13 @@ type Failure struct {
 	Crossed bool // reused, then closed by the server without a byte of a response
 	Unread  bool // crossed, and no process had read the request
 
-	when time.Time
+	when  time.Time
+	cause error
 }
 
 func (f *Failure) Error() string { return f.Stage + ": " + f.Reason }
+
+func (f *Failure) Unwrap() error { return f.cause }
 
 func (f Failure) String() string {
 	s := fmt.Sprintf("%8.3fs %-10s %s after %v: %s", f.At.Seconds(), f.Kind, f.Stage, f.Waited.Round(100*time.Microsecond), f.Reason)
@@ -199,6 +202,17 @@ func (r *Run) Failed() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.rec.failed
+}
+
+// Succeeded is how many requests have got their response so far.
+func (r *Run) Succeeded() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := -r.rec.failed
+	for _, k := range r.rec.byKind {
+		n += k
+	}
+	return n
 }
 
 // Answered tells for every pid when it last completed a response, on the run's clock.
