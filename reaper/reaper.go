@@ -55,8 +55,8 @@ type Command struct {
 }
 
 // Start forks and executes. Fds 0, 1 and 2 are passed on, and every other fd that is not close-on-exec.
-// The signal mask of the app is the one this program was started with (the runtime sees to it), and the
-// signals it catches are back at their defaults. The error of a failed fork or exec is a syscall.Errno.
+// The process starts with the calling thread's signal mask, and with the signals that we catch at their
+// defaults. The error of a failed fork or exec is a syscall.Errno.
 func Start(c Command) (pid int, err error) {
 	return syscall.ForkExec(c.Path, c.Args, &syscall.ProcAttr{
 		Env:   c.Env,

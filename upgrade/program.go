@@ -47,15 +47,18 @@ func (p *Program) Start() (pid int, err error) {
 	return pid, nil
 }
 
-func (p *Program) start(path string, args []string) (int, error) {
+func (p *Program) start(path string, args []string) (pid int, err error) {
 	if p.Reparent {
 		args = append([]string{path}, args[1:]...) // a bare argv[0] could not execute itself anew
 	}
 	if s, needed := p.shim(); needed {
 		return s.start(path, args, p.Env)
 	}
-	return reaper.Start(reaper.Command{Path: path, Args: args, Env: p.Env,
-		Sys: &syscall.SysProcAttr{Setpgid: !p.Setsid, Setsid: p.Setsid}})
+	p.Inherited.WithMask(func() {
+		pid, err = reaper.Start(reaper.Command{Path: path, Args: args, Env: p.Env,
+			Sys: &syscall.SysProcAttr{Setpgid: !p.Setsid, Setsid: p.Setsid}})
+	})
+	return pid, err
 }
 
 // shim returns what the exec shim has to do, and whether anything.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 		"init":    helperInit,
 		"signals": helperSignals,
 		"orphans": helperOrphans,
+		"blocked": helperBlocked,
 		"litter":  helperLitter,
 		"kids":    helperKids,
 		"state":   helperState,
@@ -78,8 +80,8 @@ func helperInit(args []string) int {
 	return 0
 }
 
-// helperSignals prints the name of each signal that it gets.
-func helperSignals([]string) int {
+// helperSignals prints the name of each signal that it gets. With a number it first leaves so many orphans.
+func helperSignals(args []string) int {
 	received, err := signals.Subscribe()
 	if err != nil {
 		fmt.Println(err)
@@ -87,6 +89,10 @@ func helperSignals([]string) int {
 	}
 	fmt.Println("ready")
 	go func() {
+		if len(args) > 0 {
+			n, _ := strconv.Atoi(args[0])
+			leaveOrphans(n)
+		}
 		testproc.AwaitEOF()
 		fmt.Println("eof")
 		os.Exit(0)
@@ -100,18 +106,32 @@ func helperSignals([]string) int {
 // helperOrphans leaves n orphans behind, all at once, and prints "left" when they are orphans.
 func helperOrphans(args []string) int {
 	n, _ := strconv.Atoi(args[0])
+	leaveOrphans(n)
+	testproc.AwaitEOF()
+	return 0
+}
+
+func leaveOrphans(n int) {
 	const batch = 500 // below the pid limit, above what an init could reap one at a time
-	for n > 0 {
+	for ; n > 0; n -= batch {
 		litter := testproc.Self("litter", strconv.Itoa(min(n, batch)))
 		if err := exec.Command(litter[0], litter[1:]...).Run(); err != nil {
 			fmt.Println(err)
-			return 1
+			return
 		}
-		n -= batch
 	}
 	fmt.Println("left")
-	testproc.AwaitEOF()
-	return 0
+}
+
+// helperBlocked executes the rest of its arguments with SIGUSR1, SIGTERM, SIGCHLD and SIGPROF blocked.
+func helperBlocked(args []string) int {
+	runtime.LockOSThread()
+	if err := signals.Block(syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGCHLD, syscall.SIGPROF); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println(syscall.Exec(args[0], args, os.Environ()))
+	return 1
 }
 
 // helperLitter starts n processes and exits without waiting for any.

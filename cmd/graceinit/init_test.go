@@ -75,16 +75,12 @@ func TestEverySignalIsForwarded(t *testing.T) {
 	})
 }
 
-// The runtime preempts goroutines by sending itself SIGURG, above all when it is busy.
+// The runtime preempts goroutines by sending itself SIGURG, above all when it is busy; the init is when it
+// reaps and logs thousands of orphans.
 func TestNoSignalOfOurOwnReachesTheApp(t *testing.T) {
-	in := start(t, testproc.Options{}, []string{"-w"}, testproc.Self("signals")...)
-	in.Await("ready")
-	litter := testproc.Self("orphans", "3000")
-	// Orphans below the init, from a process beside the app: the init is busy reaping and logging.
-	busy := start(t, testproc.Options{}, []string{"-w"}, litter...)
-	busy.Await("left")
-	busy.CloseStdin()
-	busy.Wait()
+	in := start(t, testproc.Options{Ns: true}, []string{"-w"}, testproc.Self("signals", "3000")...)
+	in.Await("left")
+	testproc.Until(t, "no zombie", func() bool { return len(in.Inside()) == 2 })
 	in.CloseStdin()
 	in.Await("eof")
 	in.Wait()
@@ -225,9 +221,7 @@ func readFile(t *testing.T, path string) string {
 // Ignored and blocked signals pass through the init as they pass through tini. Reading what the runtime found
 // takes a release build.
 func TestInheritedSignalsReachTheApp(t *testing.T) {
-	if !released() {
-		t.Skip("SKIPPED: needs a release build in GRACEINIT_BIN (make test runs it with one)")
-	}
+	needsRelease(t)
 	in := testproc.Start(t, testproc.Options{}, []string{"/bin/sh", "-c",
 		`trap "" HUP PIPE USR1 TTIN; exec "$0" "$@"`, initProgram()[0], "--", "/bin/sh", "-c", "grep -E '^Sig(Ign|Blk)' /proc/$$/status; echo done"})
 	in.Await("done")
@@ -235,6 +229,36 @@ func TestInheritedSignalsReachTheApp(t *testing.T) {
 	// HUP 1, USR1 10, PIPE 13, TTIN 21.
 	if want := fmt.Sprintf("SigIgn:\t%016x", 1<<0|1<<9|1<<12|1<<20); !strings.Contains(in.Stdout(), want) {
 		t.Errorf("want %s in:\n%s", want, in.Stdout())
+	}
+}
+
+// A mask passes through too, and the init hears what it blocks.
+func TestBlockedSignalsStayBlockedInTheApp(t *testing.T) {
+	needsRelease(t)
+	// Neither a shell nor a Go program will do as the app: both unblock signals for themselves.
+	command := append(append(initCommand()[:len(initCommand())-1], "--stop-timeout=100ms", "--"), "/bin/sleep", "1000")
+	in := testproc.Start(t, testproc.Options{}, testproc.Self("blocked"), command...)
+	var status string
+	testproc.Until(t, "the app", func() bool {
+		for _, child := range testproc.Children(in.Cmd.Process.Pid) {
+			status = readFile(t, fmt.Sprintf("/proc/%d/status", child))
+		}
+		return strings.HasPrefix(status, "Name:\tsleep\n")
+	})
+	const want = 1<<9 | 1<<14 | 1<<16 | 1<<26 // USR1 10, TERM 15, CHLD 17, PROF 27
+	_, blocked, _ := strings.Cut(status, "SigBlk:\t")
+	if got, _ := strconv.ParseUint(blocked[:16], 16, 64); got != want {
+		t.Errorf("the app blocks %x, want %x", got, want)
+	}
+	in.Signal(syscall.SIGTERM)
+	if code := in.Wait(); code != 137 {
+		t.Errorf("exit code %d, want 137: the app blocks SIGTERM, the init does not", code)
+	}
+}
+
+func needsRelease(t *testing.T) {
+	if !released() {
+		t.Skip("SKIPPED: needs a release build in GRACEINIT_BIN (make test runs it with one)")
 	}
 }
 

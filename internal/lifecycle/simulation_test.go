@@ -301,6 +301,10 @@ func (w *world) kill(k Kill) {
 	if k.Target == (procfs.ID{}) {
 		w.fail("%s to nobody", k.Signal)
 	}
+	if w.rng.IntN(200) == 0 && k.Signal != sigKILL {
+		w.step(KillFailed{Target: k.Target, Signal: k.Signal, Err: syscall.EPERM})
+		return
+	}
 	p := w.procs[k.Target.PID]
 	if p == nil || p.ID != k.Target {
 		w.step(KillFailed{Target: k.Target, Signal: k.Signal, Err: syscall.ESRCH})

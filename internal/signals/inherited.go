@@ -1,6 +1,7 @@
 package signals
 
 import (
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -51,6 +52,18 @@ func (in Inherited) Restore() error {
 		}
 	}
 	return sigprocmask(unix.SIG_SETMASK, &in.Mask, nil)
+}
+
+// WithMask runs f on a thread with the inherited mask. A process that is forked there starts with it: the runtime
+// gives a child the mask of the forking thread, and it keeps its own threads from blocking SIGTERM and others.
+func (in Inherited) WithMask(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var own Set
+	if sigprocmask(unix.SIG_SETMASK, &in.Mask, &own) == nil {
+		defer func() { _ = sigprocmask(unix.SIG_SETMASK, &own, nil) }()
+	}
+	f()
 }
 
 // Ignore makes the kernel discard the signal.
