@@ -52,7 +52,11 @@ func (p *Program) start(path string, args []string) (pid int, err error) {
 		args = append([]string{path}, args[1:]...) // a bare argv[0] could not execute itself anew
 	}
 	if s, needed := p.shim(); needed {
-		return s.start(path, args, p.Env)
+		pid, err = s.start(path, args, p.Env)
+		if !isShimFailure(err) || p.Reparent {
+			return pid, err
+		}
+		// No /proc, or an emulator that cannot execute us: the app runs, without the niceties.
 	}
 	p.Inherited.WithMask(func() {
 		pid, err = reaper.Start(reaper.Command{Path: path, Args: args, Env: p.Env,
@@ -71,9 +75,6 @@ func (p *Program) shim() (shim, bool) {
 		Reparent:      p.Reparent,
 		ReparentUntil: p.ReparentUntil,
 		ListenPID:     environ(p.Env, "LISTEN_PID") == strconv.Itoa(os.Getpid()),
-	}
-	if unix.Access(self, unix.X_OK) != nil && !p.Reparent {
-		return s, false // no /proc: the app runs, without the niceties
 	}
 	return s, s.Inherited.Ignored != 0 || s.Foreground || s.Terminal || s.Reparent || s.ListenPID
 }

@@ -111,6 +111,12 @@ func (s *shim) switches() []*bool {
 	return []*bool{&s.Setsid, &s.Foreground, &s.Terminal, &s.ListenPID, &s.Reparent}
 }
 
+// isShimFailure reports whether it was the shim itself that could not be started.
+func isShimFailure(err error) bool {
+	var execErr *ExecError
+	return errors.As(err, &execErr) && execErr.Path == self
+}
+
 func asErrno(err error) syscall.Errno {
 	errno := syscall.EINVAL
 	_ = errors.As(err, &errno)
