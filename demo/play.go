@@ -102,19 +102,18 @@ func (r *run) upgrades(ctx context.Context, n int) error {
 			return err
 		}
 		err := r.until(ctx, upgradeLimit, "the upgrade", func() bool {
-			begin := r.traffic.Since()
 			r.look()
 			fresh, gone := false, true
 			for _, p := range r.now {
 				if contains(old, p.PID) {
 					gone = false
-					window.To = begin
 				} else {
 					fresh = fresh || p.Listening && p.Build == i+1
 				}
 			}
 			return fresh && gone
 		})
+		window.To = r.traffic.Since()
 		r.windows = append(r.windows, window)
 		if err != nil {
 			return err

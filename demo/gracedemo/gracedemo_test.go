@@ -90,27 +90,30 @@ func TestRoot(t *testing.T) {
 
 func TestOnlyACrossingIsNoFailure(t *testing.T) {
 	windows := []Window{{From: 1 * time.Second, To: 2 * time.Second}}
-	crossed := load.Failure{Kind: load.KeepAlive, Reused: true, Stage: "response", At: 1500 * time.Millisecond}
+	crossed := load.Failure{Kind: load.KeepAlive, Reused: true, Crossed: true, Stage: "response",
+		At: 1500 * time.Millisecond, Waited: 100 * time.Millisecond}
+	slow := load.Failure{Kind: load.Slow, Stage: "response", At: 1600 * time.Millisecond, Waited: time.Second}
 	change := func(f func(*load.Failure)) load.Failure {
 		c := crossed
 		f(&c)
 		return c
 	}
 	for name, tc := range map[string]struct {
-		f    load.Failure
-		want bool
+		failures []load.Failure
+		want     int
 	}{
-		"crossing":                {crossed, true},
-		"fresh":                   {change(func(f *load.Failure) { f.Kind = load.Fresh }), false},
-		"slow":                    {change(func(f *load.Failure) { f.Kind = load.Slow }), false},
-		"first on its connection": {change(func(f *load.Failure) { f.Reused = false }), false},
-		"half a response":         {change(func(f *load.Failure) { f.Stage = "body" }), false},
-		"no upgrade yet":          {change(func(f *load.Failure) { f.At = 999 * time.Millisecond }), false},
-		"the predecessor's death": {change(func(f *load.Failure) { f.At = 2 * time.Second }), false},
+		"crossing":                {[]load.Failure{crossed}, 1},
+		"seen late":               {[]load.Failure{change(func(f *load.Failure) { f.At, f.Waited = 2100*time.Millisecond, 200*time.Millisecond })}, 1},
+		"fresh":                   {[]load.Failure{change(func(f *load.Failure) { f.Kind = load.Fresh })}, 0},
+		"slow":                    {[]load.Failure{change(func(f *load.Failure) { f.Kind = load.Slow })}, 0},
+		"some of a response":      {[]load.Failure{change(func(f *load.Failure) { f.Crossed = false })}, 0},
+		"before the upgrade":      {[]load.Failure{change(func(f *load.Failure) { f.At = 999 * time.Millisecond })}, 0},
+		"begun after the upgrade": {[]load.Failure{change(func(f *load.Failure) { f.At = 2200 * time.Millisecond })}, 0},
+		"with a slow one":         {[]load.Failure{crossed, slow}, 0},
 	} {
-		failed, both := Split([]load.Failure{tc.f}, windows)
-		if got := len(both) == 1; got != tc.want || len(failed)+len(both) != 1 {
-			t.Errorf("%s: crossed %v, want %v", name, got, tc.want)
+		failed, both := Split(tc.failures, windows)
+		if len(both) != tc.want || len(failed)+len(both) != len(tc.failures) {
+			t.Errorf("%s: %d crossed, %d failed; want %d crossed", name, len(both), len(failed), tc.want)
 		}
 	}
 }

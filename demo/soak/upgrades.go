@@ -99,7 +99,11 @@ func verdict(failed []load.Failure, requests int, first, last figures, growth in
 }
 
 func listed(failures []load.Failure) string {
-	out := ""
+	kinds := map[load.Kind]int{}
+	for _, f := range failures {
+		kinds[f.Kind]++
+	}
+	out := fmt.Sprintf("  by kind: %v\n", kinds)
 	for i, f := range failures {
 		if i == 10 {
 			return out + fmt.Sprintf("  ... and %d more", len(failures)-i)
@@ -172,7 +176,6 @@ func (s *soak) upgrade(ctx context.Context, build int) (time.Duration, error) {
 		return 0, err
 	}
 	err = poll(ctx, s.ns, upgradeLimit, "the successor to serve and the predecessor to go", func() (bool, error) {
-		look := s.traffic.Since()
 		now, err := s.app.Processes(s.ns.Proc())
 		if err != nil {
 			return false, err
@@ -180,13 +183,11 @@ func (s *soak) upgrade(ctx context.Context, build int) (time.Duration, error) {
 		ok := len(now) > 0
 		for _, p := range now {
 			old := slices.ContainsFunc(before, func(q gracedemo.Process) bool { return q.PID == p.PID })
-			if old && !p.Zombie() {
-				window.To = look
-			}
 			ok = ok && !old && p.Listening && p.Build == build
 		}
 		return ok, fmt.Errorf("before %s, now %s", describe(before), describe(now))
 	})
+	window.To = s.traffic.Since()
 	s.windows = append(s.windows, window)
 	return time.Since(begin), err
 }
