@@ -52,7 +52,7 @@ func (m *Machine) successorIn(l Looked) procfs.ID {
 			return u.successor
 		}
 	}
-	if named := m.namedSuccessor(l); named != (procfs.ID{}) && l.Table.Descends(named.PID, m.cfg.Self) {
+	if named := m.namedSuccessor(l); named != (procfs.ID{}) {
 		return named
 	}
 	for _, u := range []*attempt{m.up, m.past} {
@@ -225,12 +225,6 @@ func (m *Machine) failUpgrade(reason string) {
 	m.report(Warn, "upgrade failed", reason)
 	m.past, m.up = m.up, nil
 	m.enter(Running)
-}
-
-// refuse reports an upgrade that was not begun.
-func (m *Machine) refuse(reason string) {
-	m.do(Log{Level: Warn, Text: "upgrade refused", Fields: []Field{
-		{"from_generation", m.generation}, {"from_pid", m.main.PID}, {"reason", reason}}})
 }
 
 // report writes the one line with which every upgrade ends.

@@ -49,7 +49,7 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if *lives < 10_000 || t.Failed() {
+	if *lives < 20_000 || t.Failed() {
 		return
 	}
 	for _, tr := range Transitions {

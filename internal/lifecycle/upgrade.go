@@ -36,87 +36,6 @@ type attempt struct {
 	reported bool // a shutdown ends an upgrade, but its successor must still be known
 }
 
-// trigger handles the upgrade signal. Triggers that cannot be acted upon now collapse into one that can.
-func (m *Machine) trigger() {
-	switch {
-	case m.ending():
-		m.log(Info, "upgrade signal ignored: shutting down")
-	case m.busy() || m.main.PID == 0 || m.now.Before(m.triggeredAt.Add(debounce)):
-		m.held = true
-		m.log(Debug, "upgrade signal held")
-	default:
-		m.askForUpgrade()
-	}
-}
-
-// busy reports whether a trigger has to wait for the upgrade in progress. It need not as long as no
-// successor was seen, for the signal may have come too early for the app, nor when the main process
-// serves on beside a ready successor, as a supervisor does that upgrades in place.
-func (m *Machine) busy() bool {
-	u := m.up
-	return m.state == Starting || u != nil && (u.draining || u.gone || u.successor != procfs.ID{} && u.readyAt.IsZero())
-}
-
-// askForUpgrade finds out whether the main process can be asked.
-func (m *Machine) askForUpgrade() {
-	m.triggeredAt = m.now
-	m.do(m.lookFor(ForTrigger, m.main.PID))
-}
-
-// beginUpgrade forwards the upgrade signal, if the main process would survive it.
-func (m *Machine) beginUpgrade(l Looked) {
-	main := l.Table.Get(m.main.PID)
-	sent := m.cfg.UpgradeSignal
-	if s, rewritten := m.cfg.Rewrite[sent]; rewritten {
-		sent = s
-	}
-	switch {
-	case m.ending() || l.Err == nil && (main == nil || main.ID != m.main || main.Dead()):
-		return // its exit is on the way
-	case l.Err != nil:
-		m.refuse(fmt.Sprintf("the process table cannot be read, so no successor could be recognised: %v", l.Err))
-		return
-	case main.SignalsErr != nil && !m.cfg.Insist:
-		m.refuse(fmt.Sprintf("it cannot be seen whether the main process would survive %s: %v (--upgrade=forward sends it all the same)", sent, main.SignalsErr))
-		return
-	case main.SignalsErr == nil && !upgrade.Survives(main, sent) && m.now.Sub(m.since) < fresh:
-		m.held = true // and tried again
-		m.log(Debug, "upgrade signal held: the main process does not catch it yet")
-		return
-	case main.SignalsErr == nil && !upgrade.Survives(main, sent):
-		m.refuse(fmt.Sprintf("the main process (%s) neither catches nor ignores %s and would die of it; only an app that upgrades itself on %s can be upgraded so", main.Comm, sent, sent))
-		return
-	}
-	if main.FDsErr != nil && !m.saidNoAccess {
-		m.saidNoAccess = true
-		m.log(Warn, fmt.Sprintf("the main process's sockets cannot be seen (%v; CAP_SYS_PTRACE would allow it): "+
-			"a successor is recognised once the main process has gone, by its pid file or by MAINPID=, and no drain is seen", main.FDsErr))
-	}
-	if m.up != nil && m.up.successor != (procfs.ID{}) {
-		m.endInPlace("asked again while the main process and the successor serve")
-	}
-	if m.up == nil {
-		m.up = &attempt{
-			record:      upgrade.NewRecord(l.Table, m.main),
-			generation:  m.generation,
-			began:       m.now,
-			readyBy:     m.now.Add(m.cfg.ReadyTimeout),
-			heard:       map[int]bool{},
-			connections: unknown,
-		}
-		m.log(Info, "upgrade triggered", Field{"signal", sent})
-		m.enter(Awaiting)
-	} else {
-		m.log(Info, "upgrade signal repeated", Field{"signal", sent})
-	}
-	m.do(Kill{Target: m.main, Signal: sent})
-	m.lookSoon()
-}
-
-// fresh is how long a main process may take to catch the upgrade signal. A program just executed catches
-// nothing: haproxy's master for 50 ms, gunicorn for 170 ms, an interpreter on a busy machine for longer.
-const fresh = 3 * time.Second
-
 // unknown stands for a number of connections that could not be seen; it must not read as none.
 const unknown = -1
 
@@ -241,7 +160,7 @@ func (m *Machine) successorDied() {
 func (m *Machine) namedSuccessor(l Looked) procfs.ID {
 	for _, pid := range []int{m.mainPIDHint, l.PIDFile} {
 		p := l.Table.Get(pid)
-		if p == nil || p.Dead() || pid == m.cfg.Self || p.ID == m.main {
+		if p == nil || p.Dead() || pid == m.cfg.Self || p.ID == m.main || !l.Table.Descends(pid, m.cfg.Self) {
 			continue
 		}
 		if m.up == nil || !m.up.record.Knows(p.ID) {

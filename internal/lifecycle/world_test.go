@@ -252,6 +252,12 @@ func (w *world) upgrade(p *process) {
 		w.several = w.several || p.forked
 		p.forked = true
 		w.later(w.millis(0, 50), func() { w.becomeSuccessor(child, p) })
+		if w.rng.IntN(30) == 0 { // both crash
+			w.later(w.millis(60, 300), func() {
+				w.die(child, reaper.Status{Code: 1})
+				w.die(p, reaper.Status{Signal: syscall.SIGBUS})
+			})
+		}
 	}
 }
 
