@@ -57,6 +57,10 @@ unit: ## the tests of the main module
 race: ## the same under the race detector
 	$(TEST) -race -shuffle=on ./...
 
+.PHONY: process
+process: build ## the tests of the init as a process, with the release build as the init
+	GRACEINIT_BIN=$(abspath $(OUT)) $(GO) test -count=1 -shuffle=on ./cmd/graceinit
+
 .PHONY: stress
 stress: ## the same a hundred times, on one processor and on four
 	$(TEST) -race -count=100 -shuffle=on -cpu=1,4 -timeout=2h ./...
