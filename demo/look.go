@@ -62,8 +62,8 @@ func (r *run) look() {
 		}
 		i := r.generation(p.PID)
 		if i < 0 {
-			// What has not executed the app yet may still become something else.
-			if p.Build == 0 || !p.Listening {
+			// Between fork and exec a process looks like its parent. Go makes one besides, to try pidfds out.
+			if p.Forked || p.Build == 0 || !p.Listening {
 				continue
 			}
 			r.Generations = append(r.Generations, record.Generation{Number: len(r.Generations) + 1, PID: p.PID, Build: p.Build, From: at})

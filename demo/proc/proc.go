@@ -22,7 +22,10 @@ type Process struct {
 	State     byte // R, S, D, Z, T, ... as in proc(5)
 	Comm      string
 	Start     uint64 // clock ticks since boot
+	Forked    bool   // it has not executed a program of its own yet, and so looks like its parent
 }
+
+const forkNoExec = 0x40 // PF_FORKNOEXEC, include/linux/sched.h
 
 // Zombie reports whether the process has ended and waits to be reaped.
 func (p Process) Zombie() bool { return p.State == 'Z' || p.State == 'X' }
@@ -72,6 +75,11 @@ func parseStat(line []byte) (Process, error) {
 	if p.PPID, err = strconv.Atoi(rest[1]); err != nil {
 		return Process{}, bad
 	}
+	flags, err := strconv.ParseUint(rest[6], 10, 64)
+	if err != nil {
+		return Process{}, bad
+	}
+	p.Forked = flags&forkNoExec != 0
 	if p.Start, err = strconv.ParseUint(rest[19], 10, 64); err != nil {
 		return Process{}, bad
 	}

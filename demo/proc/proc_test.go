@@ -12,7 +12,11 @@ func TestParseStat(t *testing.T) {
 	if want := (Process{PID: 42, PPID: 7, State: 'Z', Comm: "a) b (c)", Start: 987654}); err != nil || p != want {
 		t.Errorf("got %+v, %v; want %+v", p, err, want)
 	}
-	if !p.Zombie() {
+	p, err = parseStat([]byte("43 (x) S 7 42 42 0 -1 1077936192 0 0 0 0 1 2 0 0 20 0 1 0 5 0 0\n"))
+	if err != nil || !p.Forked || p.Zombie() {
+		t.Errorf("a fork without an exec: %+v, %v", p, err)
+	}
+	if p.State = 'Z'; !p.Zombie() {
 		t.Error("a Z is a zombie")
 	}
 	for _, bad := range []string{"", "42", "42 (x", "x (y) S 1", "1 (y) S 1", ") 1 ( S"} {
