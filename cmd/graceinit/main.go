@@ -109,7 +109,7 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 		Signals:    received,
 		Log:        log,
 		WarnOnReap: bool(s.WarnOnReap),
-		OnStarted:  settleDown,
+		OnQuiet:    settle,
 	}
 	// A NOTIFY_SOCKET from outside (podman --sdnotify) is the app's to talk to.
 	if _, set := os.LookupEnv("NOTIFY_SOCKET"); s.Upgrade != config.ModeOff && !set {

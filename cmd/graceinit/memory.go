@@ -7,29 +7,25 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// settleDown makes the init small and flat, once, a moment after the app has started: neither the app nor
-// a command that ends at once should wait for it. We allocate little, so collecting often is cheap, and one
-// thread that runs Go at a time is enough: others only block in system calls.
-func settleDown() {
-	const moment = time.Second
-	time.AfterFunc(moment, func() {
-		runtime.GOMAXPROCS(1)
-		debug.SetGCPercent(10)
-		debug.FreeOSMemory()
-		dropStartupPages()
-	})
+// settle makes the init small and flat again after its start or a burst of work. We allocate little, so
+// collecting often is cheap, and one thread that runs Go at a time is enough: others only block in system
+// calls.
+func settle() {
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(10)
+	debug.FreeOSMemory()
+	dropUnusedPages()
 }
 
-// dropStartupPages unmaps the pages of this executable, most of which only start-up needed; the kernel
+// dropUnusedPages unmaps the pages of this executable, most of which only start-up needed; the kernel
 // brings the few that are used again back from the page cache. It halves the resident set of an idle init.
 // MADV_DONTNEED (madvise(2)) loses nothing where a private mapping of a file holds no page of our own, and
 // those it leaves alone: a dynamic linker may have relocated one before it was made read-only.
-func dropStartupPages() {
+func dropUnusedPages() {
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -25,12 +26,15 @@ type Loop struct {
 	Notifications <-chan notify.Message // nil without a notification socket
 	Log           *logrus.Logger
 	WarnOnReap    bool
-	OnStarted     func() // called once the app runs, nil for nothing
+	OnQuiet       func() // called, beside the loop, when it has rested a moment after some work; or nil
 
 	machine *Machine
 	effects effects
 	watcher *reaper.Watcher
 	exit    *Exit
+
+	work     atomic.Uint64 // how often the loop went round
+	restless atomic.Bool   // a timer waits for the loop to rest
 }
 
 // Run starts the app and returns when the init is to exit: with what code, and what the cause was.
@@ -45,10 +49,8 @@ func (l *Loop) Run() (code int, cause string) {
 
 	l.carryOut(l.machine.Begin())
 	l.watcher.Resume()
-	if l.OnStarted != nil && l.exit == nil {
-		l.OnStarted()
-	}
 	for l.exit == nil {
+		l.watchForQuiet()
 		if at, ok := l.machine.Deadline(); ok {
 			timer.Reset(time.Until(at))
 		} else {
@@ -66,6 +68,32 @@ func (l *Loop) Run() (code int, cause string) {
 		}
 	}
 	return l.exit.Code, l.exit.Cause
+}
+
+// watchForQuiet arranges for OnQuiet. One timer runs at most, and none in an init that has settled: an idle
+// init does not wake up.
+func (l *Loop) watchForQuiet() {
+	const moment = time.Second
+	if l.OnQuiet == nil {
+		return
+	}
+	if l.work.Add(1); l.restless.CompareAndSwap(false, true) {
+		var check func()
+		before := l.work.Load()
+		check = func() {
+			if now := l.work.Load(); now != before {
+				before = now
+				time.AfterFunc(moment, check)
+				return
+			}
+			l.OnQuiet()
+			l.restless.Store(false)
+			if l.work.Load() != before && l.restless.CompareAndSwap(false, true) {
+				time.AfterFunc(moment, check) // it did not rest meanwhile
+			}
+		}
+		time.AfterFunc(moment, check)
+	}
 }
 
 // step takes an event, and then the answers to the actions that it led to.
@@ -106,8 +134,9 @@ func (l *Loop) carryOut(actions []Action) {
 	}
 }
 
-// reapAtOnce is how many children are reaped before other events get their turn.
-const reapAtOnce = 512
+// reapAtOnce is how many children are reaped before others get their turn, the log's writer among them: it
+// holds more lines than that.
+const reapAtOnce = 128
 
 func (l *Loop) reap() {
 	for range reapAtOnce {
