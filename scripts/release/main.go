@@ -67,7 +67,7 @@ func inspect(path, arch string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var wrong []error
 	if have := machines[f.Machine]; arch != "" && have != arch {
 		wrong = append(wrong, fmt.Errorf("it is for %s, not %s", have, arch))
