@@ -90,6 +90,11 @@ func Reap() (pid int, status Status, err error) {
 	}
 }
 
+// IsChild reports whether the process is a child of ours, alive or dead, that was not reaped yet.
+func IsChild(pid int) bool {
+	return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) != unix.ECHILD
+}
+
 // HasChildren reports whether there is a child, alive or dead.
 func HasChildren() bool {
 	for {

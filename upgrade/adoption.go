@@ -19,7 +19,8 @@ type Record struct {
 	Listened, ListenersKnown bool
 
 	image      procfs.FileID
-	known      map[procfs.ID]bool
+	sockets    map[uint64]bool    // the main process's sockets, true for those that listen
+	known      map[procfs.ID]bool // what ran, true for those that had executed no program of their own yet
 	generation map[procfs.ID]bool // the main process's descendants
 	programs   map[procfs.ID]bool // those of them that executed a program of their own
 }
@@ -33,7 +34,7 @@ func NewRecord(s *procfs.Snapshot, main procfs.ID) *Record {
 		programs:   map[procfs.ID]bool{},
 	}
 	for _, p := range s.Processes {
-		r.known[p.ID] = true
+		r.known[p.ID] = p.Forked
 		if p.ID != main && s.Descends(p.PID, main.PID) {
 			r.generation[p.ID] = true
 			if !p.Forked {
@@ -46,32 +47,65 @@ func NewRecord(s *procfs.Snapshot, main procfs.ID) *Record {
 		n, r.ListenersKnown = s.Listeners(p)
 		r.Listened = n > 0
 		r.image = p.Image
+		r.sockets = make(map[uint64]bool, len(p.Sockets))
+		for _, inode := range p.Sockets {
+			r.sockets[inode] = s.Listening[inode]
+		}
 	}
 	return r
 }
 
-// Knows reports whether the process ran when the record was taken.
-func (r *Record) Knows(id procfs.ID) bool { return r.known[id] }
+// Knows reports whether the process ran when the record was taken, as the program that it is now.
+func (r *Record) Knows(p *procfs.Process) bool {
+	forked, ran := r.known[p.ID]
+	return ran && (!forked || p.Forked)
+}
 
 // Successor finds the successor in a snapshot, or returns the zero ID. mainGone says that the main process
 // has been reaped; then the successor has become a child of self, the init.
+//
+// A main process that did not listen (UDP, or none at all) can have a successor that does not listen either, but
+// then that must have inherited a socket: any helper would pass otherwise.
 func (r *Record) Successor(s *procfs.Snapshot, self int, mainGone bool) procfs.ID {
 	for i := range s.Processes {
 		p := &s.Processes[i]
-		if r.known[p.ID] || p.Forked || p.Dead() || p.PID == self {
+		if r.Knows(p) || p.Forked || p.Dead() || p.PID == self {
 			continue
 		}
 		if mainGone && p.PPID != self || !mainGone && !s.Descends(p.PID, r.Main.PID) {
 			continue
 		}
 		switch n, known := s.Listeners(p); {
-		case known && (n > 0 || r.ListenersKnown && !r.Listened):
+		case known && (n > 0 || r.ListenersKnown && !r.Listened && r.shares(p, false)):
 			return p.ID
 		case !known && mainGone:
 			return p.ID
 		}
 	}
 	return procfs.ID{}
+}
+
+// Heir finds, after the main process has gone, a process that holds one of its listening sockets. However late it
+// comes, it is a successor.
+func (r *Record) Heir(s *procfs.Snapshot, self int) procfs.ID {
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		if !r.Knows(p) && !p.Forked && !p.Dead() && p.PPID == self && r.shares(p, true) {
+			return p.ID
+		}
+	}
+	return procfs.ID{}
+}
+
+// shares reports whether the process holds a socket that the main process held at the trigger, one that
+// listens if so demanded.
+func (r *Record) shares(p *procfs.Process, listening bool) bool {
+	for _, inode := range p.Sockets {
+		if listens, held := r.sockets[inode]; held && (listens || !listening) {
+			return true
+		}
+	}
+	return false
 }
 
 // Changed reports whether the main process has changed in place since the record was taken: it executes
@@ -88,7 +122,7 @@ func (r *Record) Changed(s *procfs.Snapshot) bool {
 	workers, programs := false, false
 	for i := range s.Processes {
 		p := &s.Processes[i]
-		if r.known[p.ID] || p.Dead() || !s.Descends(p.PID, main.PID) {
+		if r.Knows(p) || p.Dead() || !s.Descends(p.PID, main.PID) {
 			continue
 		}
 		workers = workers || p.Forked

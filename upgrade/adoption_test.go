@@ -73,13 +73,38 @@ func TestSuccessor(t *testing.T) {
 	}
 }
 
-// A main process without listeners (a worker of a queue, or UDP only) cannot be expected to have a successor
-// with some.
+// A main process that does not listen (UDP only) has a successor that inherits a socket; a helper that a worker of
+// a queue starts does not.
 func TestSuccessorOfAMainWithoutListeners(t *testing.T) {
-	before := &procfs.Snapshot{Processes: []procfs.Process{proc(1, 0, 1), proc(10, 1, 100)}}
+	datagrams := func(p *procfs.Process) { p.Sockets = []uint64{42} }
+	before := &procfs.Snapshot{Processes: []procfs.Process{proc(1, 0, 1), proc(10, 1, 100, datagrams)}}
 	record := NewRecord(before, main)
-	after := &procfs.Snapshot{Processes: append(before.Processes, proc(20, 10, 200))}
-	if got := record.Successor(after, initPID, false); got.PID != 20 {
+	helper, successor := proc(20, 10, 200), proc(21, 10, 210, datagrams)
+	after := &procfs.Snapshot{Processes: append(before.Processes, helper, successor)}
+	if got := record.Successor(after, initPID, false); got.PID != 21 {
+		t.Errorf("%d, want 21", got.PID)
+	}
+	orphaned := proc(20, 1, 200)
+	if got := record.Successor(&procfs.Snapshot{Processes: []procfs.Process{orphaned}}, initPID, true); got.PID != 0 {
+		t.Errorf("a helper (%d) was taken for the successor of a main process that crashed", got.PID)
+	}
+}
+
+// However long the predecessor drains, who holds its listener succeeds it.
+func TestHeir(t *testing.T) {
+	record := NewRecord(table(), main)
+	own := proc(20, 1, 200, func(p *procfs.Process) { p.Sockets = []uint64{78} })
+	heir := proc(21, 1, 210, listens)
+	s := &procfs.Snapshot{Processes: []procfs.Process{own, proc(11, 1, 110, forked, listens), heir}, Listening: map[uint64]bool{socket: true, 78: true}}
+	if got := record.Heir(s, initPID); got != heir.ID {
+		t.Errorf("%v, want %v", got, heir.ID)
+	}
+}
+
+// A child that was forked before the trigger, for an earlier one, and executes its program only after it, is new.
+func TestSuccessorThatWasForkedBefore(t *testing.T) {
+	record := NewRecord(table(proc(20, 10, 200, forked)), main)
+	if got := record.Successor(table(proc(20, 10, 200, listens)), initPID, false); got.PID != 20 {
 		t.Errorf("%d, want 20", got.PID)
 	}
 }

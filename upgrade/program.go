@@ -52,6 +52,9 @@ func (p *Program) start(path string, args []string) (pid int, err error) {
 		args = append([]string{path}, args[1:]...) // a bare argv[0] could not execute itself anew
 	}
 	if s, needed := p.shim(); needed {
+		if s.Terminal {
+			letGoOfTerminal()
+		}
 		pid, err = s.start(path, args, p.Env)
 		if !isShimFailure(err) || p.Reparent {
 			return pid, err
@@ -77,6 +80,13 @@ func (p *Program) shim() (shim, bool) {
 		ListenPID:     environ(p.Env, "LISTEN_PID") == strconv.Itoa(os.Getpid()),
 	}
 	return s, s.Inherited.Ignored != 0 || s.Foreground || s.Terminal || s.Reparent || s.ListenPID
+}
+
+// letGoOfTerminal makes the terminal free for the session that the app will lead. Where we lead the session that
+// it controls, the kernel sends us and our group SIGHUP and SIGCONT (tty_ioctl(4), TIOCNOTTY).
+func letGoOfTerminal() {
+	_ = signals.Discard(func() { _ = unix.IoctlSetInt(0, unix.TIOCNOTTY, 0) },
+		signals.Signal(syscall.SIGHUP), signals.Signal(syscall.SIGCONT))
 }
 
 // ownsForeground reports whether standard input is our terminal and we are its foreground group. Only then

@@ -50,6 +50,9 @@ func (s shim) start(path string, args, env []string) (pid int, err error) {
 	defer unix.Close(pipe[0])
 	// The copy without close-on-exec exists only from here to the fork, and nobody else forks.
 	s.Result, err = unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD, resultFD)
+	if err == unix.EINVAL { // RLIMIT_NOFILE is lower than that; a number that is free will do too
+		s.Result, err = unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD, 3)
+	}
 	unix.Close(pipe[1])
 	if err != nil {
 		return 0, fmt.Errorf("cannot make a pipe: %w", err)

@@ -20,6 +20,7 @@ import (
 	"github.com/graceinit/graceinit/internal/lifecycle"
 	"github.com/graceinit/graceinit/internal/logging"
 	"github.com/graceinit/graceinit/internal/notify"
+	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
 	"github.com/graceinit/graceinit/upgrade"
@@ -68,6 +69,7 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 	if inv.Settings.Pause {
 		return pause(received)
 	}
+	reserveThreads()
 	loop := newLoop(&inv, inherited, received, log)
 	code, cause := loop.Run()
 	if cause != "" {
@@ -133,11 +135,12 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 }
 
 // receive hands on what apps say of themselves.
-func receive(socket *notify.Socket, log *logrus.Logger) <-chan notify.Message {
-	c := make(chan notify.Message)
+func receive(socket *notify.Socket, log *logrus.Logger) <-chan lifecycle.Notified {
+	c := make(chan lifecycle.Notified)
 	go func() {
 		for {
-			m, err := socket.Receive()
+			var lineage []int
+			m, err := socket.Receive(func(sender int) { lineage = procfs.Lineage(sender) })
 			if errors.Is(err, os.ErrClosed) {
 				return
 			}
@@ -148,7 +151,7 @@ func receive(socket *notify.Socket, log *logrus.Logger) <-chan notify.Message {
 			if m.Status != "" {
 				log.WithField("sender", m.Sender).Debugf("status: %q", m.Status)
 			}
-			c <- m
+			c <- lifecycle.Notified{Lineage: lineage, Ready: m.Ready, MainPID: m.MainPID}
 		}
 	}()
 	return c

@@ -6,16 +6,35 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
+// reserveThreads has the runtime make, while it still can, all the threads that it will ever want. Where the app
+// has reached the pids limit it could make none, and would end the process (runtime.newosproc).
+func reserveThreads() {
+	runtime.GOMAXPROCS(1) // one thread that runs Go at a time is enough: others only block in system calls
+	const enough = 6
+	var ready sync.WaitGroup
+	release := make(chan struct{})
+	for range enough {
+		ready.Add(1)
+		go func() {
+			runtime.LockOSThread()
+			ready.Done()
+			<-release
+			runtime.UnlockOSThread() // the thread stays, idle
+		}()
+	}
+	ready.Wait()
+	close(release)
+}
+
 // settle makes the init small and flat again after its start or a burst of work. We allocate little, so
-// collecting often is cheap, and one thread that runs Go at a time is enough: others only block in system
-// calls.
+// collecting often is cheap.
 func settle() {
-	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(10)
 	debug.FreeOSMemory()
 	dropUnusedPages()

@@ -18,7 +18,7 @@ type (
 		// Detail lists the pids whose sockets and signals are wanted; with Known, also those of every
 		// process that is not in it and has executed a program of its own.
 		Detail []int
-		Known  func(procfs.ID) bool
+		Known  func(*procfs.Process) bool
 		// Connections asks for established connections too.
 		Connections bool
 	}

@@ -56,11 +56,17 @@ func (m *Machine) successorIn(l Looked) procfs.ID {
 		return named
 	}
 	for _, u := range []*attempt{m.up, m.past} {
-		// An upgrade that ended early may have been judged wrongly: the app may have taken longer.
-		if u != nil && (u == m.up || m.now.Before(u.readyBy)) {
-			if found := u.record.Successor(l.Table, m.cfg.Self, true); found != (procfs.ID{}) {
-				return found
-			}
+		if u == nil {
+			continue
+		}
+		// An upgrade that ended early may have been judged wrongly: the app may have taken longer, or its
+		// successor could not be seen as long as the predecessor drained.
+		find := u.record.Heir
+		if u == m.up || m.now.Before(u.readyBy.Add(m.cfg.DrainTimeout)) {
+			find = func(s *procfs.Snapshot, self int) procfs.ID { return u.record.Successor(s, self, true) }
+		}
+		if found := find(l.Table, m.cfg.Self); found != (procfs.ID{}) {
+			return found
 		}
 	}
 	return procfs.ID{}
@@ -79,6 +85,7 @@ func (m *Machine) takeOver(heir procfs.ID, table *procfs.Snapshot) {
 	m.generation++
 	m.saysReady = u.saidReady
 	m.log(Debug, "successor adopted")
+	m.passStopOn()
 	if m.ending() {
 		m.up = nil
 		if m.state == Stopping {
@@ -111,14 +118,24 @@ func (m *Machine) becomeMain(id procfs.ID) {
 		m.enter(Running)
 	}
 	m.log(Info, "main process adopted")
+	m.passStopOn()
 	if m.state == Stopping {
 		m.stop(id)
 	}
 }
 
+// passStopOn hands a shutdown signal on that the predecessor got shortly before it made place, where the init
+// itself does not see to the shutdown.
+func (m *Machine) passStopOn() {
+	if m.passedStop != 0 && m.cfg.Passive {
+		m.do(Kill{Target: m.main, Signal: m.passedStop})
+	}
+}
+
 // mayDaemonise reports whether the exit of the main process can be that of an app that daemonises.
 func (m *Machine) mayDaemonise() bool {
-	return m.cfg.HasPIDFile && !m.daemonised && m.generation == 1 && !m.ending() &&
+	isLauncher := m.state == Starting || m.now.Sub(m.since) < m.cfg.ReadyTimeout // no server: it ended soon
+	return m.cfg.HasPIDFile && !m.daemonised && m.generation == 1 && !m.ending() && isLauncher &&
 		m.up == nil && m.pending != nil && *m.pending == (reaper.Status{})
 }
 
@@ -217,13 +234,21 @@ func (m *Machine) endInPlace(reason string) {
 	}
 	m.report(level, "upgrade done in place", reason)
 	m.since = m.now
-	m.past, m.up = m.up, nil
-	m.enter(Running)
+	m.giveUp()
 }
 
 func (m *Machine) failUpgrade(reason string) {
 	m.report(Warn, "upgrade failed", reason)
-	m.past, m.up = m.up, nil
+	m.giveUp()
+}
+
+// giveUp ends an upgrade with the main process in place. A successor that lives beside it is remembered, be it
+// that of an earlier attempt.
+func (m *Machine) giveUp() {
+	if m.past == nil || m.past.successor == (procfs.ID{}) || m.up.successor != (procfs.ID{}) {
+		m.past = m.up
+	}
+	m.up = nil
 	m.enter(Running)
 }
 

@@ -33,20 +33,20 @@ func (e *effects) start() Event {
 		return StartFailed{Code: code, Err: err}
 	}
 	id := procfs.ID{PID: pid}
-	if p, err := procfs.Stat(pid); err == nil {
+	if p, err := procfs.Stat(pid); err == nil && procfs.Ours() == nil {
 		id = p.ID
 	}
 	return Started{Main: id}
 }
 
-// kill signals one process. The main process and other children of ours cannot have been reaped by anybody
-// else, so their pids are theirs; any other pid is verified by its start time behind a pidfd.
+// kill signals one process. A child of ours cannot have been reaped by anybody else, so its pid is its; any
+// other pid is verified by its start time behind a pidfd.
 func (e *effects) kill(k Kill, main procfs.ID) Event {
 	var err error
 	switch sig := syscall.Signal(k.Signal); {
 	case k.Group && k.Target == main:
 		err = killGroup(k.Target.PID, sig)
-	case k.Target == main:
+	case k.Target == main && reaper.IsChild(k.Target.PID):
 		err = syscall.Kill(k.Target.PID, sig)
 	default:
 		err = killVerified(k.Target, sig)
@@ -125,7 +125,7 @@ func (e *effects) look(l Look) Event {
 	if l.Known != nil {
 		for i := range table.Processes {
 			p := &table.Processes[i]
-			if !p.Forked && !p.Dead() && !p.Inspected() && !l.Known(p.ID) {
+			if !p.Forked && !p.Dead() && !p.Inspected() && !l.Known(p) {
 				procfs.Inspect(p)
 			}
 		}
@@ -143,10 +143,17 @@ func (e *effects) readPIDFile() int {
 	if e.pidFile == "" {
 		return 0
 	}
-	text, err := os.ReadFile(e.pidFile)
+	f, err := os.OpenFile(e.pidFile, os.O_RDONLY|syscall.O_NONBLOCK, 0) // whatever it is, it must not block us
 	if err != nil {
 		return 0 // not written yet
 	}
+	defer f.Close()
+	text := make([]byte, 32)
+	n, err := f.Read(text)
+	if err != nil {
+		return 0
+	}
+	text = text[:n]
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid <= 1 {
 		return 0
@@ -156,18 +163,3 @@ func (e *effects) readPIDFile() int {
 
 // suspend stops us. PID 1 is never stopped by its own SIGSTOP (pid_namespaces(7)).
 func (e *effects) suspend() { _ = syscall.Kill(e.self, syscall.SIGSTOP) }
-
-// lineage lists a process and its ancestors.
-func lineage(pid int) []int {
-	var list []int
-	const longest = 64
-	for pid > 0 && len(list) < longest {
-		list = append(list, pid)
-		p, err := procfs.Stat(pid)
-		if err != nil {
-			break
-		}
-		pid = p.PPID
-	}
-	return list
-}

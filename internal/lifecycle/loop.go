@@ -10,7 +10,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/graceinit/graceinit/internal/notify"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
 	"github.com/graceinit/graceinit/upgrade"
@@ -23,7 +22,7 @@ type Loop struct {
 	PIDFile string
 
 	Signals       <-chan signals.Signal
-	Notifications <-chan notify.Message // nil without a notification socket
+	Notifications <-chan Notified // nil without a notification socket
 	Log           *logrus.Logger
 	WarnOnReap    bool
 	OnQuiet       func() // called, beside the loop, when it has rested a moment after some work; or nil
@@ -62,7 +61,7 @@ func (l *Loop) Run() (code int, cause string) {
 		case <-l.watcher.C:
 			l.reap()
 		case n := <-l.Notifications:
-			l.step(Notified{Lineage: lineage(n.Sender), Ready: n.Ready, MainPID: n.MainPID})
+			l.step(n)
 		case <-timer.C:
 			l.step(Tick{})
 		}

@@ -16,6 +16,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/graceinit/graceinit/drain"
@@ -75,6 +76,7 @@ type Machine struct {
 	shutdown   drain.Drain
 	stopSignal signals.Signal
 	stopped    map[procfs.ID]bool // who was sent the stop signal
+	passedStop signals.Signal     // a shutdown signal that was only passed on
 
 	pending  *reaper.Status // how the main process ended, while a successor or a daemon is looked for
 	exit     *reaper.Status // how the life ends, decided once
@@ -207,6 +209,9 @@ func (m *Machine) forward(s signals.Signal) {
 		m.log(Debug, fmt.Sprintf("%s dropped: no main process", s))
 		return
 	}
+	if m.cfg.ShutdownSignals[s] && m.mayHaveSuccessor(reaper.Status{}) {
+		m.passedStop = s
+	}
 	m.log(Debug, fmt.Sprintf("%s forwarded", s), Field{"to", target.PID})
 	m.do(Kill{Target: target, Signal: s, Group: m.group()})
 }
@@ -230,8 +235,11 @@ func (m *Machine) exited(pid int, status reaper.Status) {
 		}
 		if u := m.up; u != nil && u.successor.PID == pid {
 			m.successorDied()
-		} else if u != nil && u.gone {
-			m.lookSoon()
+		} else if u != nil {
+			u.rest = slices.DeleteFunc(u.rest, func(id procfs.ID) bool { return id.PID == pid })
+			if u.gone {
+				m.lookSoon()
+			}
 		}
 		return
 	}
@@ -253,10 +261,12 @@ func (m *Machine) childless() {
 		m.finish()
 	case m.awaitsPIDFile():
 		m.mainGone(*m.pending)
+		m.childless() // there is nothing to sweep
 	case m.main != (procfs.ID{}):
 		// Somebody else reaped the main process, which cannot happen, or it was adopted in error.
 		m.exitText = fmt.Sprintf("main process (generation %d, pid %d) vanished", m.generation, m.main.PID)
 		m.mainGone(reaper.Status{Code: 1})
+		m.childless()
 	}
 }
 

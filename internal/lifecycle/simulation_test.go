@@ -336,12 +336,15 @@ func (w *world) checkTransition(from, to State) {
 	for _, p := range w.all {
 		// Not those that came after the upgrade was given up, nor one of several: what a repeated trigger
 		// leaves beside its predecessor belongs to the predecessor's generation.
-		late := past != nil && w.now.After(past.readyBy)
+		late := past != nil && w.now.After(past.readyBy.Add(w.machine.cfg.DrainTimeout)) && !w.inherits(p)
 		if w.live(p) && p.listens && !p.Forked && p.app != nil && p.gen > 1 && !p.draining && !late && !w.several && !w.machine.cfg.HasPIDFile {
 			w.fail("the init ends although the successor pid %d serves", p.PID)
 		}
 	}
 }
+
+// inherits reports whether a process holds its predecessor's listeners, as it does unless it opened its own.
+func (w *world) inherits(p *process) bool { return p.socket != p.Start }
 
 func (w *world) checkLog(l Log) {
 	switch {

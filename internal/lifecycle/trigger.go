@@ -39,17 +39,21 @@ func (m *Machine) askForUpgrade() {
 // beginUpgrade forwards the upgrade signal, if the main process would survive it.
 func (m *Machine) beginUpgrade(l Looked) {
 	main := l.Table.Get(m.main.PID)
-	if m.ending() || l.Err == nil && (main == nil || main.ID != m.main || main.Dead()) {
-		return // its exit is on the way
+	if m.ending() {
+		return
 	}
 	sent := m.cfg.UpgradeSignal
 	if s, rewritten := m.cfg.Rewrite[sent]; rewritten {
 		sent = s
 	}
-	if l.Err == nil && main.SignalsErr == nil && !upgrade.Survives(main, sent) && m.now.Sub(m.since) < fresh {
+	alive := main != nil && main.ID == m.main && !main.Dead()
+	if l.Err == nil && alive && main.SignalsErr == nil && !upgrade.Survives(main, sent) && m.now.Sub(m.since) < fresh {
 		m.held = true // and tried again
 		m.log(Debug, "upgrade signal held: the main process does not catch it yet")
 		return
+	}
+	if !alive {
+		main = nil
 	}
 	if reason := m.objection(main, sent, l.Err); reason != "" {
 		m.do(Log{Level: Warn, Text: "upgrade refused", Fields: []Field{
@@ -82,11 +86,13 @@ func (m *Machine) beginUpgrade(l Looked) {
 	m.lookSoon()
 }
 
-// objection says why the main process must not be sent the upgrade signal, or nothing.
+// objection says why the main process, nil if it is not alive, must not be sent the upgrade signal, or nothing.
 func (m *Machine) objection(main *procfs.Process, sent signals.Signal, lookErr error) string {
 	switch {
 	case lookErr != nil:
 		return fmt.Sprintf("the process table cannot be read, so no successor could be recognised: %v", lookErr)
+	case main == nil:
+		return "the main process cannot be found alive in /proc"
 	case main.SignalsErr != nil && !m.cfg.Insist:
 		return fmt.Sprintf("it cannot be seen whether the main process would survive %s: %v (--upgrade=forward sends it all the same)", sent, main.SignalsErr)
 	case main.SignalsErr == nil && !upgrade.Survives(main, sent):

@@ -163,7 +163,7 @@ func (m *Machine) namedSuccessor(l Looked) procfs.ID {
 		if p == nil || p.Dead() || pid == m.cfg.Self || p.ID == m.main || !l.Table.Descends(pid, m.cfg.Self) {
 			continue
 		}
-		if m.up == nil || !m.up.record.Knows(p.ID) {
+		if m.up == nil || !m.up.record.Knows(p) {
 			return p.ID
 		}
 	}
@@ -277,6 +277,8 @@ func (m *Machine) upgradeExpire() {
 	}
 	if !u.draining && !u.gone && !m.now.Before(u.readyBy) {
 		switch {
+		case u.successor == (procfs.ID{}) && !u.record.ListenersKnown:
+			m.failUpgrade(fmt.Sprintf("no successor can be seen before the main process has gone, which it has not within %s", m.cfg.ReadyTimeout))
 		case u.successor == (procfs.ID{}):
 			m.failUpgrade(fmt.Sprintf("no successor appeared within %s (does the app upgrade itself on %s?)", m.cfg.ReadyTimeout, m.cfg.UpgradeSignal))
 		case u.readyAt.IsZero():
@@ -299,8 +301,14 @@ func (m *Machine) killPredecessor(l Looked) {
 	if u == nil {
 		return
 	}
-	m.countConnections(l.Table)
-	u.rest = u.record.Remaining(l.Table, u.successor)
+	if !u.gone && !u.told && u.successor == (procfs.ID{}) && !m.ending() {
+		m.failUpgrade("the main process has dropped its listeners, and no successor was seen; it is left alone")
+		return
+	}
+	if l.Err == nil {
+		m.countConnections(l.Table)
+		u.rest = u.record.Remaining(l.Table, u.successor)
+	}
 	targets := u.rest
 	if !u.gone && m.main == u.record.Main {
 		targets = append([]procfs.ID{m.main}, u.rest...)

@@ -53,6 +53,7 @@ type process struct {
 	draining bool
 	gen      int  // which generation of the app this is
 	forked   bool // a successor
+	socket   uint64
 	immortal bool // not even SIGKILL ends it (uninterruptible sleep)
 }
 
@@ -138,6 +139,10 @@ func (w *world) fork(parent int, a *app, gen int) *process {
 	p := &process{app: a, gen: gen, Process: procfs.Process{
 		ID: procfs.ID{PID: pid, Start: w.born}, PPID: parent, State: 'S', Forked: true,
 	}}
+	p.socket = p.Start
+	if parent := w.procs[parent]; parent != nil && parent.app != nil {
+		p.socket = parent.socket
+	}
 	w.add(p)
 	return p
 }
@@ -311,8 +316,8 @@ func (w *world) snapshot() *procfs.Snapshot {
 	for _, p := range w.all {
 		row := p.Process
 		if p.listens {
-			row.Sockets = []uint64{p.Start}
-			s.Listening[p.Start] = true
+			row.Sockets = []uint64{p.socket}
+			s.Listening[p.socket] = true
 		}
 		if w.fdsHidden {
 			row.FDsErr = syscall.EACCES

@@ -2,8 +2,10 @@
 package logging
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,8 +20,7 @@ type Writer struct {
 	fd      int
 	items   chan item
 	start   sync.Once
-	mu      sync.Mutex
-	dropped int
+	dropped atomic.Int64 // lines lost since the last one that was written
 }
 
 // item is a line, or with done set a request to be told when all lines before it are written.
@@ -39,21 +40,19 @@ func NewWriter(fd int) *Writer {
 // Write queues one line. It never blocks and never fails.
 func (w *Writer) Write(line []byte) (int, error) {
 	w.start.Do(func() { go w.run() })
+	it := item{line: append([]byte(nil), line...)}
 	select {
-	case w.items <- item{line: append([]byte(nil), line...)}:
+	case w.items <- it:
+		return len(line), nil
 	default:
-		w.mu.Lock()
-		w.dropped++
-		w.mu.Unlock()
+		runtime.Gosched() // where one thread runs Go the writer may not have had its turn
+	}
+	select {
+	case w.items <- it:
+	default:
+		w.dropped.Add(1)
 	}
 	return len(line), nil
-}
-
-// Dropped returns how many lines were lost so far because nobody read them.
-func (w *Writer) Dropped() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.dropped
 }
 
 // Flush waits until all queued lines are written, for at most the given time. It is the last call: what
@@ -78,17 +77,21 @@ func (w *Writer) Flush(timeout time.Duration) {
 }
 
 func (w *Writer) run() {
-	// SIGPIPE from a write, and SIGTTOU from a write to a terminal of which we are not in the foreground,
-	// go to the writing thread. Blocked there, the one is never delivered and the other not even sent
-	// (tty_ioctl(4), TOSTOP), and neither is mistaken for a signal that somebody sent to the app.
+	// SIGPIPE from a write, SIGXFSZ from one beyond the file size limit and SIGTTOU from one to a terminal of
+	// which we are not in the foreground go to the writing thread. Blocked there, the first two are never
+	// delivered and the last is not even sent (tty_ioctl(4), TOSTOP), and none is mistaken for a signal that
+	// somebody sent to the app.
 	runtime.LockOSThread()
-	_ = signals.Block(syscall.SIGPIPE, syscall.SIGTTOU)
+	_ = signals.Block(syscall.SIGPIPE, syscall.SIGTTOU, syscall.SIGXFSZ)
 	for it := range w.items {
 		if it.done != nil {
 			close(it.done)
 			continue
 		}
 		writeAll(w.fd, it.line)
+		if n := w.dropped.Swap(0); n > 0 {
+			writeAll(w.fd, fmt.Appendf(nil, "graceinit: %d log lines were lost: nobody read them in time\n", n))
+		}
 	}
 }
 

@@ -25,18 +25,14 @@ type Message struct {
 // may be cut. systemd reads one page.
 const MaxSize = 4096
 
-// Parse reads the text of a datagram. A line that is not NAME=VALUE, or a value that is not what its name
-// demands, makes the whole datagram an error.
+// Parse reads the text of a datagram. A line that is not NAME=VALUE is passed over, as systemd does; a value
+// that is not what its name demands makes the whole datagram an error.
 func Parse(text []byte) (Message, error) {
 	var m Message
 	for line := range bytes.Lines(text) {
-		line = bytes.TrimSuffix(line, []byte("\n"))
-		if len(line) == 0 {
+		name, value, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("="))
+		if !ok {
 			continue
-		}
-		name, value, ok := bytes.Cut(line, []byte("="))
-		if !ok || len(name) == 0 {
-			return Message{}, fmt.Errorf("notification line %.60q is not NAME=VALUE", line)
 		}
 		switch string(name) {
 		case "READY":
@@ -83,8 +79,10 @@ func Listen() (*Socket, error) {
 // Close ends Receive.
 func (s *Socket) Close() error { return s.file.Close() }
 
-// Receive waits for the next datagram. An error that is not os.ErrClosed concerns that datagram only.
-func (s *Socket) Receive() (Message, error) {
+// Receive waits for the next datagram. An error that is not os.ErrClosed concerns that datagram only. look is
+// called with the sender's pid before the datagram's fds are closed: a sender that waits for that (BARRIER=1)
+// is then still there to be looked at.
+func (s *Socket) Receive(look func(sender int)) (Message, error) {
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return Message{}, err
@@ -102,7 +100,7 @@ func (s *Socket) Receive() (Message, error) {
 	if recvErr != nil {
 		return Message{}, fmt.Errorf("cannot receive a notification: %w", recvErr)
 	}
-	sender, err := senderOf(control[:oobn])
+	sender, err := senderOf(control[:oobn], look)
 	if err != nil {
 		return Message{}, err
 	}
@@ -114,21 +112,26 @@ func (s *Socket) Receive() (Message, error) {
 	return m, err
 }
 
-// senderOf returns the pid in the control messages and closes every fd in them. Closing is all that
-// BARRIER=1 asks for, and an fd that came uninvited must not pile up.
-func senderOf(control []byte) (pid int, err error) {
+// senderOf returns the pid in the control messages, has it looked at, and closes every fd in them. Closing is
+// all that BARRIER=1 asks for, and an fd that came uninvited must not pile up.
+func senderOf(control []byte, look func(int)) (pid int, err error) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
 		return 0, fmt.Errorf("cannot receive a notification: %w", err)
+	}
+	for i := range messages {
+		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+			pid = int(cred.Pid)
+		}
+	}
+	if pid != 0 {
+		look(pid)
 	}
 	for i := range messages {
 		if fds, err := unix.ParseUnixRights(&messages[i]); err == nil {
 			for _, fd := range fds {
 				_ = unix.Close(fd)
 			}
-		}
-		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
-			pid = int(cred.Pid)
 		}
 	}
 	if pid == 0 {

@@ -201,3 +201,18 @@ func readFile(name string) ([]byte, error) {
 		}
 	}
 }
+
+// Lineage lists a process and its ancestors, as far as they can be seen.
+func Lineage(pid int) []int {
+	var list []int
+	const longest = 64
+	for pid > 0 && len(list) < longest {
+		list = append(list, pid)
+		p, err := Stat(pid)
+		if err != nil {
+			break
+		}
+		pid = p.PPID
+	}
+	return list
+}

@@ -21,8 +21,24 @@ type Snapshot struct {
 	index map[int]int // pid → position, built on first use
 }
 
+// Ours returns an error unless /proc shows our own PID namespace. Pids in a foreign one would be believed to be
+// those of strangers.
+func Ours() error {
+	self, err := os.Readlink("/proc/self")
+	if err != nil {
+		return fmt.Errorf("cannot read /proc: %w (is it mounted?)", err)
+	}
+	if self != strconv.Itoa(os.Getpid()) {
+		return fmt.Errorf("cannot use /proc: it belongs to another PID namespace")
+	}
+	return nil
+}
+
 // Take reads the process table. A process that ends meanwhile is left out.
 func Take() (Snapshot, error) {
+	if err := Ours(); err != nil {
+		return Snapshot{}, err
+	}
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("cannot list processes: %w", err)
@@ -41,9 +57,6 @@ func Take() (Snapshot, error) {
 		if p, err := Stat(pid); err == nil {
 			s.Processes = append(s.Processes, p)
 		}
-	}
-	if len(s.Processes) == 0 {
-		return Snapshot{}, fmt.Errorf("cannot list processes: /proc is empty (is it mounted?)")
 	}
 	sort.Sort(byAge(s.Processes))
 	return s, nil

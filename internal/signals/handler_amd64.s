@@ -4,8 +4,14 @@
 // is called as C: DI signal number, SI *siginfo_t, DX *ucontext_t. The kernel saved all registers.
 TEXT ·onSignal(SB), NOSPLIT|NOFRAME, $0
 	MOVL 8(SI), AX                // si_code
-	CMPL AX, $-6                  // SI_TKILL: from a thread of ours to another
+	CMPL AX, $-6                  // SI_TKILL: the runtime's, if a thread of ours sent it
+	JNE  raised
+	MOVL 16(SI), AX               // si_pid
+	CMPL AX, ·ownPID(SB)
 	JEQ  runtime
+	JMP  report
+
+raised:
 	CMPL AX, $0                   // positive: raised by the kernel
 	JLE  report
 	MOVQ ·faults(SB), R8
@@ -20,6 +26,13 @@ report:
 	MOVL $1, DX
 	MOVL $1, AX                   // write(2)
 	SYSCALL
+	CMPQ AX, $0
+	JGE  done
+	MOVBQZX 0(SP), AX             // the pipe is full
+	LEAQ ·missed(SB), R8
+	MOVB $1, (R8)(AX*1)
+
+done:
 	ADDQ $16, SP
 	RET
 

@@ -5,8 +5,15 @@
 // the link register leads to rt_sigreturn(2) in the vDSO.
 TEXT ·onSignal(SB), NOSPLIT|NOFRAME, $0
 	MOVW 8(R1), R3                // si_code
-	CMNW $6, R3                   // SI_TKILL (-6): from a thread of ours to another
+	CMNW $6, R3                   // SI_TKILL (-6): the runtime's, if a thread of ours sent it
+	BNE  raised
+	MOVW 16(R1), R3               // si_pid
+	MOVW ·ownPID(SB), R4
+	CMPW R4, R3
 	BEQ  runtime
+	B    report
+
+raised:
 	CMPW $0, R3                   // positive: raised by the kernel
 	BLE  report
 	MOVD ·faults(SB), R4
@@ -21,6 +28,14 @@ report:
 	MOVD $1, R2
 	MOVD $64, R8                  // write(2)
 	SVC
+	CMP  $0, R0
+	BGE  done
+	MOVBU 0(RSP), R0              // the pipe is full
+	MOVD $·missed(SB), R3
+	MOVD $1, R4
+	MOVB R4, (R3)(R0)
+
+done:
 	ADD  $16, RSP
 	RET
 

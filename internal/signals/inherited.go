@@ -69,6 +69,22 @@ func (in Inherited) WithMask(f func()) {
 // Ignore makes the kernel discard the signal.
 func Ignore(s Signal) error { return setDisposition(s, &sigaction{handler: sigIgn}) }
 
+// Discard runs f and discards those of the signals that arrive meanwhile.
+func Discard(f func(), list ...Signal) error {
+	for _, s := range list {
+		old, err := disposition(s)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = setDisposition(s, &old) }()
+		if err := Ignore(s); err != nil {
+			return err
+		}
+	}
+	f()
+	return nil
+}
+
 // Default puts the signal's disposition back to what the kernel does by itself.
 func Default(s Signal) error { return setDisposition(s, &sigaction{handler: sigDfl}) }
 

@@ -17,9 +17,12 @@ import (
 // signal's number into a pipe, unless the signal is the runtime's business: a fault of our own, or a
 // signal that the runtime sent itself.
 
-// Read by the handler.
+// Shared with the handler.
 var (
-	pipeWriteEnd int32
+	pipeWriteEnd, ownPID int32
+	// missed has a one for each signal that did not fit into the pipe: then it is as with standard signals,
+	// of which several make one.
+	missed [Last + 1]byte
 	// faults are the signals that, raised by the kernel, mean a fault of our own.
 	faults = uint64(1)<<syscall.SIGILL | 1<<syscall.SIGTRAP | 1<<syscall.SIGABRT | 1<<syscall.SIGBUS |
 		1<<syscall.SIGFPE | 1<<syscall.SIGSEGV | 1<<syscall.SIGSYS | 1<<syscall.SIGSTKFLT
@@ -36,7 +39,7 @@ func Subscribe() (<-chan Signal, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("cannot make a pipe for signals: %w", err)
 	}
-	pipeWriteEnd = int32(pipe[1])
+	pipeWriteEnd, ownPID = int32(pipe[1]), int32(os.Getpid())
 	for s := Signal(1); s <= Last; s++ {
 		if FateOf(s) != Forward {
 			continue
@@ -106,6 +109,12 @@ func read(pipe *os.File, c chan<- Signal) {
 		}
 		for _, s := range numbers[:n] {
 			c <- Signal(s)
+		}
+		for s := range missed {
+			if missed[s] != 0 {
+				missed[s] = 0
+				c <- Signal(s)
+			}
 		}
 	}
 }
