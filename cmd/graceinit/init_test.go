@@ -428,6 +428,67 @@ func TestPeersDefaults(t *testing.T) {
 	})
 }
 
+// A signal sent to a thread looks like one that the runtime sends itself.
+func TestSignalsToAThread(t *testing.T) {
+	in := start(t, testproc.Options{}, []string{"--stop-signal=HUP"}, testproc.Self("signals")...)
+	in.Await("ready")
+	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGURG, syscall.SIGTERM} {
+		if err := unix.Tgkill(in.Cmd.Process.Pid, in.Cmd.Process.Pid, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in.Await("got SIGUSR1")
+	in.Await("got SIGURG")
+	in.Await("got SIGHUP")
+	in.CloseStdin()
+	if code := in.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// A signal that does not fit into the pipe, while the init is stopped, is not lost.
+func TestFloodOfSignals(t *testing.T) {
+	in := start(t, testproc.Options{}, []string{"--shutdown-signal=PWR"}, testproc.Self("signals")...)
+	in.Await("ready")
+	// Real-time signals queue: more than the pipe holds, and then one more kind.
+	for range 70_000 {
+		_ = in.Cmd.Process.Signal(syscall.Signal(40)) // the kernel's own queue may be full as well
+	}
+	in.Signal(syscall.SIGTERM)
+	in.Await("got SIGTERM")
+}
+
+func TestFewFDs(t *testing.T) {
+	in := testproc.Start(t, testproc.Options{}, append([]string{"/bin/sh", "-c", `trap "" HUP; ulimit -n 64; exec "$0" "$@"`},
+		append(initCommand(), "/bin/echo", "hi")...))
+	if code := in.Wait(); code != 0 || in.Stdout() != "hi\n" {
+		t.Errorf("exit code %d, output %q", code, in.Stdout())
+	}
+}
+
+// A write beyond the file size limit raises SIGXFSZ in whoever writes, which is us.
+func TestLogBeyondTheFileSizeLimit(t *testing.T) {
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	o := testproc.Options{Setup: func(cmd *exec.Cmd) { cmd.Stderr = log }}
+	in := testproc.Start(t, o, append([]string{"/bin/sh", "-c", `ulimit -f 1; exec "$0" "$@"`},
+		append(append(initCommand()[:len(initCommand())-1], "--log-level=debug", "--"), testproc.Self("signals")...)...))
+	in.Await("ready")
+	for range 40 {
+		in.Signal(syscall.SIGHUP)
+	}
+	in.Signal(syscall.SIGUSR1)
+	in.Await("got SIGUSR1")
+	in.CloseStdin()
+	in.Wait()
+	if strings.Contains(in.Stdout(), "SIGXFSZ") {
+		t.Error("the app got the SIGXFSZ of our own log")
+	}
+}
+
 func TestPauseReaps(t *testing.T) {
 	in := testproc.Start(t, testproc.Options{}, append(initCommand()[:len(initCommand())-1], "-P"))
 	testproc.Until(t, "SIGCHLD ignored", func() bool {

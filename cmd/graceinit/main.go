@@ -69,7 +69,7 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 	if inv.Settings.Pause {
 		return pause(received)
 	}
-	reserveThreads()
+	time.AfterFunc(shortLife, reserveThreads)
 	loop := newLoop(&inv, inherited, received, log)
 	code, cause := loop.Run()
 	if cause != "" {

@@ -8,9 +8,13 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// shortLife is how long a command may run that should not wait for our housekeeping.
+const shortLife = 20 * time.Millisecond
 
 // reserveThreads has the runtime make, while it still can, all the threads that it will ever want. Where the app
 // has reached the pids limit it could make none, and would end the process (runtime.newosproc).

@@ -158,6 +158,13 @@ func TestDaemonIsAdoptedByItsPIDFile(t *testing.T) {
 	}
 }
 
+func TestPIDFileOfAnAppThatEnds(t *testing.T) {
+	in := start(t, testproc.Options{Ns: true}, with("--pid-file", t.TempDir()+"/none"), "/bin/sh", "-c", "exit 0")
+	if code := in.Wait(); code != 0 || strings.Contains(in.Stderr(), "left over") {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 func TestReparent(t *testing.T) {
 	inEachMode(t, func(t *testing.T, o testproc.Options) {
 		in := start(t, o, with("--reparent"), "/bin/sh", "-c",
