@@ -50,7 +50,7 @@ func (s shim) start(path string, args, env []string) (pid int, err error) {
 	defer unix.Close(pipe[0])
 	// The copy without close-on-exec exists only from here to the fork, and nobody else forks.
 	s.Result, err = unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD, resultFD)
-	if err == unix.EINVAL { // RLIMIT_NOFILE is lower than that; a number that is free will do too
+	if errors.Is(err, unix.EINVAL) { // RLIMIT_NOFILE is lower than that; a number that is free will do too
 		s.Result, err = unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD, 3)
 	}
 	unix.Close(pipe[1])
@@ -199,14 +199,18 @@ func (s shim) reparent(path string, args []string) error {
 	_, _ = unix.Write(s.Result, []byte("pid "+strconv.Itoa(pid)))
 	_ = unix.Close(s.Result)
 	const atMost, step = 10 * time.Second, 5 * time.Millisecond
-	for deadline := time.Now().Add(atMost); time.Now().Before(deadline); time.Sleep(step) {
-		p, err := procfs.Stat(pid)
-		if err != nil || p.Dead() {
-			return nil
-		}
-		if procfs.Inspect(&p); p.SignalsErr != nil || p.Caught.Has(s.ReparentUntil) {
-			return nil
-		}
+	for deadline := time.Now().Add(atMost); time.Now().Before(deadline) && s.parentNeeded(pid); {
+		time.Sleep(step)
 	}
 	return nil
+}
+
+// parentNeeded reports whether the program lives and has not come so far that its parent may change.
+func (s shim) parentNeeded(pid int) bool {
+	p, err := procfs.Stat(pid)
+	if err != nil || p.Dead() {
+		return false
+	}
+	procfs.Inspect(&p)
+	return p.SignalsErr == nil && !p.Caught.Has(s.ReparentUntil)
 }

@@ -152,13 +152,11 @@ func helperKids(args []string) int {
 	for i := range n {
 		err := exec.Command("/bin/sh", "-c", "exit "+strconv.Itoa(i%256)).Run()
 		code := 0
-		if exit := new(exec.ExitError); err != nil {
-			var ok bool
-			if exit, ok = err.(*exec.ExitError); !ok { //nolint:errorlint // exactly this type
-				fmt.Println(err)
-				return 1
-			}
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 			code = exit.ExitCode()
+		} else if err != nil {
+			fmt.Println(err)
+			return 1
 		}
 		if code != i%256 {
 			fmt.Printf("child %d: exit code %d\n", i, code)
@@ -233,7 +231,7 @@ func helperServer(args []string) int {
 		fmt.Printf("%d got %v\n", os.Getpid(), s)
 		switch s {
 		case syscall.SIGUSR2:
-			if err := startSuccessor(l.(*net.TCPListener), kind); err != nil {
+			if err := startSuccessor(l, kind); err != nil {
 				fmt.Println(err)
 			}
 		case syscall.SIGTERM, syscall.SIGQUIT:
@@ -251,8 +249,12 @@ func helperServer(args []string) int {
 
 // startSuccessor starts the next generation with the listener at fd 3. It takes the fd itself: File and Fd
 // would make it blocking for both generations, and an accept(2) that blocks survives Close.
-func startSuccessor(l *net.TCPListener, kind string) error {
-	raw, err := l.SyscallConn()
+func startSuccessor(l net.Listener, kind string) error {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return fmt.Errorf("%T has no fd", l)
+	}
+	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (o *option) heading() string {
 }
 
 func (o *option) describe() string {
-	text := strings.ToUpper(o.help[:1]) + o.help[1:]
+	text := o.help
 	if o.deflt != "" {
 		text += " (default " + o.deflt + ")"
 	}

@@ -86,7 +86,7 @@ func killVerified(id procfs.ID, sig syscall.Signal) error {
 	if err != nil {
 		return syscall.Kill(id.PID, sig)
 	}
-	return unix.PidfdSendSignal(fd, unix.Signal(sig), nil, 0)
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
 }
 
 // killRest signals everything but ourselves.

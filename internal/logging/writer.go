@@ -98,11 +98,11 @@ func (w *Writer) run() {
 func writeAll(fd int, b []byte) {
 	for len(b) > 0 {
 		n, err := syscall.Write(fd, b)
-		switch {
-		case err == nil:
+		switch err {
+		case nil:
 			b = b[n:]
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
+		case syscall.EINTR:
+		case syscall.EAGAIN:
 			// Somebody who shares the fd made it non-blocking.
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
 		default:

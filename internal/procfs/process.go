@@ -66,9 +66,9 @@ func ParseStat(line []byte) (Process, error) {
 	if err != nil {
 		return Process{}, fmt.Errorf("cannot parse stat line %.40q: %w", line, err)
 	}
-	// Numbered from state, which proc(5) counts as field 3.
+	// proc(5) counts from 1, and state, the first after the name, is field 3.
 	fields := strings.Fields(string(line[end+1:]))
-	const state, ppid, flags, start = 3 - 3, 4 - 3, 9 - 3, 22 - 3
+	const state, ppid, flags, start = 0, 4 - 3, 9 - 3, 22 - 3
 	if len(fields) <= start || len(fields[state]) != 1 {
 		return Process{}, fmt.Errorf("cannot parse stat line of pid %d: %d fields", pid, len(fields))
 	}

@@ -154,16 +154,16 @@ func diagInode(body []byte) (uint64, bool) {
 
 // linux/inet_diag.h
 type inetDiagMsg struct {
-	family, state, timer, retrans uint8
-	id                            [48]byte
-	expires, rqueue, wqueue, uid  uint32
-	inode                         uint32
+	_     [4]uint8  // family, state, timer, retrans
+	_     [48]byte  // id
+	_     [4]uint32 // expires, rqueue, wqueue, uid
+	inode uint32
 }
 
 // linux/unix_diag.h
 type unixDiagMsg struct {
-	family, kind, state, pad uint8
-	inode                    uint32
+	_     [4]uint8 // family, type, state, padding
+	inode uint32
 }
 
 // text reads the family's file below /proc/net (proc_net(5)).

@@ -19,12 +19,13 @@ import (
 
 // Shared with the handler.
 var (
-	pipeWriteEnd, ownPID int32
+	pipeWriteEnd, ownPID int32 //nolint:unused // by Go, but not by the handler
 	// missed has a one for each signal that did not fit into the pipe: then it is as with standard signals,
 	// of which several make one.
 	missed [Last + 1]byte
 	// faults are the signals that, raised by the kernel, mean a fault of our own.
-	faults = uint64(1)<<syscall.SIGILL | 1<<syscall.SIGTRAP | 1<<syscall.SIGABRT | 1<<syscall.SIGBUS |
+	faults = uint64(1)<<syscall.SIGILL | //nolint:unused // as above
+		1<<syscall.SIGTRAP | 1<<syscall.SIGABRT | 1<<syscall.SIGBUS |
 		1<<syscall.SIGFPE | 1<<syscall.SIGSEGV | 1<<syscall.SIGSYS | 1<<syscall.SIGSTKFLT
 	runtimeHandler [Last + 1]uintptr // the runtime's handlers, for what is its business
 )

@@ -72,7 +72,7 @@ var table = [Last + 1]entry{
 	31: {"SYS", Forward, "as ILL"},
 	32: {"32", Never, "the C library's: thread cancellation"},
 	33: {"33", Never, "the C library's: setuid in all threads"},
-	34: {"RTMIN", Never, "musl's: calls in all threads; the Go runtime leaves it alone too"},
+	34: {"RTMIN", Forward, "the app's; only musl has a use of its own for it, within one process"},
 }
 
 var aliases = map[string]int{"IOT": 6, "POLL": 29, "CLD": 17, "RTMAX": 64}

@@ -195,7 +195,7 @@ func (in *Init) Wait() int {
 	case <-time.After(patience):
 		in.t.Fatal("the init does not end")
 	}
-	if ws := in.state.Sys().(syscall.WaitStatus); ws.Signaled() {
+	if ws, ok := in.state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}
 	return in.state.ExitCode()

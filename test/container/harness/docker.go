@@ -75,7 +75,7 @@ func (d *Docker) startGuard() error {
 
 // Close removes every container of this run.
 func (d *Docker) Close() error {
-	defer d.guard.Close()
+	defer func() { _ = d.guard.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ids, err := d.out(ctx, "ps", "-aq", "--filter", "label="+Label+"="+d.run)

@@ -140,7 +140,11 @@ func dial(ctx context.Context, addr, device string, deadline time.Time) (*conn, 
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{TCPConn: nc.(*net.TCPConn)}
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return nil, fmt.Errorf("%T is no TCP connection", nc)
+	}
+	c := &conn{TCPConn: tcp}
 	c.br = bufio.NewReader(c)
 	return c, nil
 }

@@ -162,7 +162,7 @@ func TestOneDroppedRequestIsSeen(t *testing.T) {
 func TestCrossing(t *testing.T) {
 	t.Parallel()
 	arrived := func(c net.Conn) {
-		raw, _ := c.(*net.TCPConn).SyscallConn()
+		raw, _ := tcp(c).SyscallConn()
 		_ = raw.Read(func(fd uintptr) bool {
 			var b [1]byte
 			n, _, _ := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
@@ -174,7 +174,7 @@ func TestCrossing(t *testing.T) {
 		// The end of the stream gets there first, and the request meets a socket that nobody reads from.
 		"end of stream, then close": func(c net.Conn) {
 			arrived(c)
-			c.(*net.TCPConn).CloseWrite()
+			_ = tcp(c).CloseWrite()
 			time.Sleep(20 * time.Millisecond) // so that the client sees the two apart
 			c.Close()
 		},
@@ -226,12 +226,12 @@ func TestKindsOfFailure(t *testing.T) {
 	}{
 		"nobody listens":      {closed, "connect"},
 		"closed unanswered":   {once(func(net.Conn) {}), "response"},
-		"reset unanswered":    {once(func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) }), "response"},
+		"reset unanswered":    {once(func(c net.Conn) { _ = tcp(c).SetLinger(0) }), "response"},
 		"body cut short":      {once(func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npid 1") }), "body"},
 		"chunk cut short":     {once(func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\npid 1\r\n") }), "body"},
 		"an error's status":   {once(func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 503 No\r\nContent-Length: 5\r\n\r\npid 1") }), "status"},
 		"nobody's answer":     {once(func(c net.Conn) { answer(c, "", "hello") }), "body"},
-		"too slow":            {once(func(c net.Conn) { c.Read(make([]byte, 1)) }), "response"},
+		"too slow":            {once(func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), "response"},
 		"not the HTTP we ask": {once(func(c net.Conn) { fmt.Fprint(c, "220 smtp.example ESMTP\r\n") }), "response"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -327,7 +327,7 @@ func TestDrainLetsRequestsFinish(t *testing.T) {
 // A context that ends is our doing, not a failure of the server.
 func TestCancelCountsNothing(t *testing.T) {
 	t.Parallel()
-	addr := serve(t, func(c net.Conn) { c.Read(make([]byte, 1<<10)); c.Read(make([]byte, 1)) })
+	addr := serve(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<10)); _, _ = c.Read(make([]byte, 1)) })
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := Start(ctx, Config{Addr: addr})
 	if err != nil {
@@ -362,4 +362,13 @@ func TestStartRefusesABadAddress(t *testing.T) {
 	if _, err := Start(t.Context(), Config{Addr: "nowhere"}); err == nil {
 		t.Error("an address without a port was taken")
 	}
+}
+
+// tcp is a connection of the tests' own listeners.
+func tcp(c net.Conn) *net.TCPConn {
+	conn, ok := c.(*net.TCPConn)
+	if !ok {
+		panic(fmt.Sprintf("%T is no TCP connection", c))
+	}
+	return conn
 }

@@ -50,7 +50,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	tmp, err := os.MkdirTemp("", "graceinit-compare-")
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func run(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	print(columns, rows, reports, colored(*color))
+	printTable(columns, rows, reports, colored(*color))
 	for _, k := range slices.Sorted(keys(reports)) {
 		if rep := reports[k]; rep.Case.Init.Ours && len(rep.Problems()) > 0 {
 			return fmt.Errorf("graceinit is not all green (%s)", k)

@@ -88,8 +88,8 @@ const (
 	reset = "\x1b[0m"
 )
 
-// print writes the table. Without colour a failure is marked with an exclamation mark.
-func print(columns []harness.Init, rows []harness.Server, reports map[string]*harness.Report, color bool) {
+// printTable writes the table. Without colour a failure is marked with an exclamation mark.
+func printTable(columns []harness.Init, rows []harness.Server, reports map[string]*harness.Report, color bool) {
 	const first, width = 26, 24
 	rule := strings.Repeat("-", first+len(columns)*width)
 	fmt.Print(pad("", first))
