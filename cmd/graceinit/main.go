@@ -69,7 +69,7 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 	if inv.Settings.Pause {
 		return pause(received)
 	}
-	time.AfterFunc(shortLife, reserveThreads)
+	time.AfterFunc(shortLife, tuneRuntime)
 	loop := newLoop(&inv, inherited, received, log)
 	code, cause := loop.Run()
 	if cause != "" {

@@ -16,10 +16,17 @@ import (
 // shortLife is how long a command may run that should not wait for our housekeeping.
 const shortLife = 20 * time.Millisecond
 
+// tuneRuntime keeps the init small: it allocates little, so collecting often is cheap, and one thread that runs
+// Go at a time is enough, since others only block in system calls.
+func tuneRuntime() {
+	debug.SetGCPercent(10)
+	runtime.GOMAXPROCS(1)
+	reserveThreads()
+}
+
 // reserveThreads has the runtime make, while it still can, all the threads that it will ever want. Where the app
 // has reached the pids limit it could make none, and would end the process (runtime.newosproc).
 func reserveThreads() {
-	runtime.GOMAXPROCS(1) // one thread that runs Go at a time is enough: others only block in system calls
 	const enough = 6
 	var ready sync.WaitGroup
 	release := make(chan struct{})
@@ -36,10 +43,8 @@ func reserveThreads() {
 	close(release)
 }
 
-// settle makes the init small and flat again after its start or a burst of work. We allocate little, so
-// collecting often is cheap.
+// settle gives back what the start or a burst of work took.
 func settle() {
-	debug.SetGCPercent(10)
 	debug.FreeOSMemory()
 	dropUnusedPages()
 }
