@@ -25,7 +25,7 @@ import (
 const helperEnv = "GRACEINIT_TESTPROC"
 
 // patience is how long a test waits for something that should happen at once; it only bounds failures.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // Main runs the helper that this process was started for, if any, and exits with its result. Call it first
 // in TestMain.
