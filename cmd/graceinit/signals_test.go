@@ -63,9 +63,11 @@ func TestInheritedSignalsReachTheApp(t *testing.T) {
 		`trap "" HUP PIPE USR1 TTIN; exec "$0" "$@"`, initProgram()[0], "--", "/bin/sh", "-c", "grep -E '^Sig(Ign|Blk)' /proc/$$/status; echo done"})
 	in.Await("done")
 	in.Wait()
-	// HUP 1, USR1 10, PIPE 13, TTIN 21.
-	if want := fmt.Sprintf("SigIgn:\t%016x", 1<<0|1<<9|1<<12|1<<20); !strings.Contains(in.Stdout(), want) {
-		t.Errorf("want %s in:\n%s", want, in.Stdout())
+	// Whoever runs the tests may ignore more: a shell's job in the background ignores SIGINT and SIGQUIT.
+	const want = 1<<0 | 1<<9 | 1<<12 | 1<<20 // HUP 1, USR1 10, PIPE 13, TTIN 21
+	_, ignored, _ := strings.Cut(in.Stdout(), "SigIgn:\t")
+	if got, _ := strconv.ParseUint(ignored[:16], 16, 64); got&want != want {
+		t.Errorf("the app ignores %x, want at least %x", got, uint64(want))
 	}
 }
 
