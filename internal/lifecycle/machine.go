@@ -180,10 +180,7 @@ func (m *Machine) expire() {
 
 // signalled decides about a signal that the init received.
 func (m *Machine) signalled(s signals.Signal) {
-	sent, rewritten := m.cfg.Rewrite[s]
-	if !rewritten {
-		sent = s
-	}
+	sent := m.rewritten(s)
 	switch {
 	case m.cfg.Dropped[s] || sent == 0:
 		m.log(Debug, fmt.Sprintf("%s dropped", s))
@@ -197,6 +194,14 @@ func (m *Machine) signalled(s signals.Signal) {
 			m.do(Suspend{})
 		}
 	}
+}
+
+// rewritten returns what is sent in place of a signal, zero for nothing.
+func (m *Machine) rewritten(s signals.Signal) signals.Signal {
+	if r, ok := m.cfg.Rewrite[s]; ok {
+		return r
+	}
+	return s
 }
 
 // forward passes a signal on to the main process, or to the successor once the predecessor drains.

@@ -38,22 +38,18 @@ func (m *Machine) askForUpgrade() {
 
 // beginUpgrade forwards the upgrade signal, if the main process would survive it.
 func (m *Machine) beginUpgrade(l Looked) {
-	main := l.Table.Get(m.main.PID)
 	if m.ending() {
 		return
 	}
-	sent := m.cfg.UpgradeSignal
-	if s, rewritten := m.cfg.Rewrite[sent]; rewritten {
-		sent = s
+	sent := m.rewritten(m.cfg.UpgradeSignal)
+	main := l.Table.Get(m.main.PID)
+	if !l.Table.Alive(m.main) {
+		main = nil
 	}
-	alive := main != nil && main.ID == m.main && !main.Dead()
-	if l.Err == nil && alive && main.SignalsErr == nil && !upgrade.Survives(main, sent) && m.now.Sub(m.since) < fresh {
+	if main != nil && main.SignalsErr == nil && !upgrade.Survives(main, sent) && m.now.Sub(m.since) < fresh {
 		m.held = true // and tried again
 		m.log(Debug, "upgrade signal held: the main process does not catch it yet")
 		return
-	}
-	if !alive {
-		main = nil
 	}
 	if reason := m.objection(main, sent, l.Err); reason != "" {
 		m.do(Log{Level: Warn, Text: "upgrade refused", Fields: []Field{

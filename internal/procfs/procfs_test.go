@@ -28,17 +28,24 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestSelf(t *testing.T) {
+// twoListeners opens a TCP listener, which it returns, and a Unix one.
+func twoListeners(t *testing.T) net.Listener {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { _ = l.Close() })
 	u, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer u.Close()
+	t.Cleanup(func() { _ = u.Close() })
+	return l
+}
+
+func TestSelf(t *testing.T) {
+	l := twoListeners(t)
 	s, err := Take()
 	if err != nil {
 		t.Fatal(err)
@@ -89,16 +96,7 @@ func TestUnknownIsNotNone(t *testing.T) {
 
 // The text files and sock_diag must agree: the one stands in for the other.
 func TestTextAgreesWithDiag(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	u, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Close()
+	twoListeners(t)
 	inodes, err := sockets(os.Getpid())
 	if err != nil || len(inodes) != 2 {
 		t.Fatalf("%v, %v", inodes, err)
