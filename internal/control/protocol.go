@@ -28,6 +28,17 @@ const (
 	CodeNoInit  = 69 // EX_UNAVAILABLE: no init answers
 )
 
+// Ask is the one line that a client sends.
+type Ask struct {
+	Op Op `json:"op"`
+	// Binary, for an upgrade: a sealed memfd comes along (SCM_RIGHTS), which is to be executed.
+	Binary bool `json:"binary,omitempty"`
+	// SHA256 is the digest that the binary must have, in hexadecimal, and Signature the text of its minisign
+	// signature. Both may be left out; with --verify-key the signature may not.
+	SHA256    string `json:"sha256,omitempty"`
+	Signature string `json:"signature,omitempty"`
+}
+
 // Line is what the server sends. Exactly one field is set.
 type Line struct {
 	Status   *Status   `json:"status,omitempty"`

@@ -1,0 +1,132 @@
+package control
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/internal/minisign"
+)
+
+const (
+	// maxBinary bounds the time that reading takes: a sparse memfd costs its sender nothing.
+	maxBinary = 1 << 30
+	// maxUnhashed is for signatures of the old kind, which are of the whole file at once: the loop waits
+	// meanwhile, a fifth of a second for so much.
+	maxUnhashed = 64 << 20
+)
+
+// immutable are the seals (fcntl(2)) of a file that stays as it is for ever, so that what is checked is what is
+// executed.
+const immutable = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
+
+// check looks at the binary of a request: whether it can be trusted to stay as it is, whether it could be a
+// program, its digest and its signature.
+func (s *Server) check(r *Request) error {
+	s.checking.Lock()
+	defer s.checking.Unlock()
+	size, err := inspect(r.Binary)
+	if err != nil {
+		return fmt.Errorf("binary refused: %w", err)
+	}
+	var signature *minisign.Signature
+	if s.key != nil {
+		if r.ask.Signature == "" {
+			return errors.New("binary refused: it is not signed, and this init has a --verify-key")
+		}
+		if signature, err = minisign.ParseSignature(r.ask.Signature); err != nil {
+			return fmt.Errorf("binary refused: %w", err)
+		}
+	}
+	digest := sha256.New()
+	to, signed := io.Writer(digest), minisign.NewHash()
+	if signature != nil && signature.Prehashed {
+		to = io.MultiWriter(digest, signed)
+	}
+	if err := r.readBinary(to, size); err != nil {
+		return fmt.Errorf("binary refused: %w", err)
+	}
+	r.Digest = hex.EncodeToString(digest.Sum(nil))
+	if want := r.ask.SHA256; want != "" && !strings.EqualFold(want, r.Digest) {
+		return fmt.Errorf("binary refused: its SHA-256 is %s, not %s", r.Digest, want)
+	}
+	if signature != nil {
+		if err := s.verify(signature, signed, r.Binary, size); err != nil {
+			return fmt.Errorf("binary refused: %w", err)
+		}
+		r.Signed = signature.Comment
+	}
+	return nil
+}
+
+// inspect returns the size of a sealed, executable memfd that begins like a program.
+func inspect(fd int) (size int64, err error) {
+	// EINVAL: not a file that can have seals.
+	if seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil || seals&immutable != immutable {
+		return 0, errors.New("it is not a memfd sealed against writing, shrinking, growing and sealing (memfd_create(2))")
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, err
+	}
+	switch {
+	case st.Size == 0:
+		return 0, errors.New("it is empty")
+	case st.Size > maxBinary:
+		return 0, fmt.Errorf("it has %d bytes, more than %d", st.Size, maxBinary)
+	case st.Mode&0o111 == 0:
+		return 0, errors.New("the memfd is not executable (MFD_EXEC, or fchmod(2))")
+	}
+	var start [4]byte
+	n, err := unix.Pread(fd, start[:], 0)
+	if err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(start[:n], []byte("\x7fELF")) && !bytes.HasPrefix(start[:n], []byte("#!")) {
+		return 0, fmt.Errorf("it is neither an ELF file nor a script with #!, but begins with %q", start[:n])
+	}
+	return st.Size, nil
+}
+
+// readBinary passes the binary on piece by piece, until the client has gone.
+func (r *Request) readBinary(to io.Writer, size int64) error {
+	piece := make([]byte, 64<<10)
+	for at := int64(0); at < size; {
+		n, err := unix.Pread(r.Binary, piece, at)
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrUnexpectedEOF
+		case r.Gone():
+			return errors.New("the client has gone")
+		}
+		_, _ = to.Write(piece[:n]) // hashes do not fail
+		at += int64(n)
+		runtime.Gosched() // the init runs on one thread and is not preempted: its loop comes first
+	}
+	return nil
+}
+
+func (s *Server) verify(signature *minisign.Signature, digest *minisign.Hash, fd int, size int64) error {
+	if signature.Prehashed {
+		return s.key.Verify(signature, digest.Sum())
+	}
+	if size > maxUnhashed {
+		return fmt.Errorf("its signature is of the old kind, which is for files up to %d bytes (sign without minisign's -l)", maxUnhashed)
+	}
+	// A mapping takes no memory of ours, and what is sealed cannot shrink beneath it.
+	whole, err := unix.Mmap(fd, 0, int(size), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return fmt.Errorf("cannot map it: %w", err)
+	}
+	defer func() { _ = unix.Munmap(whole) }()
+	return s.key.Verify(signature, whole)
+}

@@ -1,0 +1,183 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Address is where clients connect: a path, or with @ in front a name in the abstract namespace (unix(7)),
+// which needs no writable file system. The empty setting means a name that each PID namespace has for itself,
+// since containers may share the network namespace that abstract names belong to.
+func Address(setting string) string {
+	if setting != "" {
+		return setting
+	}
+	var st unix.Stat_t
+	_ = unix.Stat("/proc/self/ns/pid", &st) // without /proc both ends agree on zero
+	return fmt.Sprintf("@graceinit-%d", st.Ino)
+}
+
+func abstract(address string) bool { return strings.HasPrefix(address, "@") }
+
+func sockaddr(address string) (*unix.SockaddrUnix, error) {
+	if longest := len(unix.RawSockaddrUnix{}.Path) - 1; len(address) > longest {
+		return nil, fmt.Errorf("the name is longer than %d bytes (unix(7))", longest)
+	}
+	return &unix.SockaddrUnix{Name: address}, nil
+}
+
+func newSocket() (int, error) {
+	return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+}
+
+// connect returns a connected socket. Where the server's queue is full, connect(2) does not wait, as the socket
+// is non-blocking, but answers EAGAIN.
+func connect(address string) (int, error) {
+	sa, err := sockaddr(address)
+	if err != nil {
+		return -1, err
+	}
+	fd, err := newSocket()
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Connect(fd, sa); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// backlog is how many may wait to be accepted, or refused, which takes no time.
+const backlog = 128
+
+// listen returns a listening socket at the address.
+func listen(address string) (int, error) {
+	sa, err := sockaddr(address)
+	if err != nil {
+		return -1, err
+	}
+	if !abstract(address) {
+		if err := removeStale(address); err != nil {
+			return -1, err
+		}
+	}
+	fd, err := newSocket()
+	if err != nil {
+		return -1, err
+	}
+	// Nobody can connect before listen(2), and by then the file has its mode. umask(2) would be the whole
+	// process's.
+	err = unix.Bind(fd, sa)
+	if err == nil && !abstract(address) {
+		err = unix.Chmod(address, 0o600)
+	}
+	if err == nil {
+		err = unix.Listen(fd, backlog)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// removeStale removes the socket file of a server that has gone: one on which nobody answers.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return errors.New("there is a file of that name that is no socket")
+	}
+	fd, err := connect(path)
+	if err == nil {
+		_ = unix.Close(fd)
+		return unix.EADDRINUSE
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return err // EAGAIN: somebody listens, and is busy
+	}
+	return os.Remove(path)
+}
+
+// receive reads once: text into b, and the fds that came with it, close-on-exec. Zero bytes are the end.
+func receive(conn *os.File, b []byte) (n int, fds []int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, nil, err
+	}
+	// Room for two: one is expected, and a second says that there were too many. The kernel closes the rest.
+	control := make([]byte, unix.CmsgSpace(2*4))
+	var controlLen, flags int
+	var recvErr error
+	err = raw.Read(func(fd uintptr) bool {
+		n, controlLen, flags, _, recvErr = unix.Recvmsg(int(fd), b, control, unix.MSG_CMSG_CLOEXEC)
+		return !errors.Is(recvErr, unix.EAGAIN)
+	})
+	if err == nil {
+		err = recvErr
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	fds, err = fdsIn(control[:controlLen])
+	if err == nil && flags&unix.MSG_CTRUNC != 0 {
+		err = errTruncated
+	}
+	if err != nil {
+		closeAll(fds)
+		return 0, nil, err
+	}
+	return n, fds, nil
+}
+
+var errTruncated = errors.New("too many file descriptors came along, or there was no room for one (RLIMIT_NOFILE)")
+
+func fdsIn(control []byte) (fds []int, err error) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nil, err
+	}
+	for i := range messages {
+		if more, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, more...)
+		}
+	}
+	return fds, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// awaitHangUp returns when the other side has closed the socket, or sent what nobody asked for. A client that
+// only closes its sending half (as nc and socat do at the end of their input) still wants its answer.
+func awaitHangUp(conn *os.File) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(poll, 0); err != nil || poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
+			return true
+		}
+		if poll[0].Revents&unix.POLLIN == 0 {
+			return false
+		}
+		// POLLIN is either data or the end of the sending half, on which recv answers 0.
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		return err != nil || n > 0
+	})
+}
