@@ -1,0 +1,394 @@
+package httpdown
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	stopTimeout = time.Hour + iota
+	killTimeout
+	grace
+)
+
+// patience bounds failures; nothing waits for it to pass.
+const patience = 30 * time.Second
+
+// fakeClock hands its timers to the test, which decides when they fire.
+type fakeClock chan timer
+
+type timer struct {
+	d    time.Duration
+	fire chan time.Time
+}
+
+func (c fakeClock) After(d time.Duration) <-chan time.Time {
+	t := timer{d, make(chan time.Time, 1)}
+	c <- t
+	return t.fire
+}
+
+// next waits until the server has set its next timer, which must be for d.
+func (c fakeClock) next(t *testing.T, d time.Duration) timer {
+	t.Helper()
+	got := receive(t, c)
+	if got.d != d {
+		t.Fatalf("timer for %v, want %v", got.d, d)
+	}
+	return got
+}
+
+func receive[T any](t *testing.T, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patience):
+		t.Fatal("nothing happens")
+	}
+	return v
+}
+
+// world is a server, its clock, and what is known of it.
+type world struct {
+	*testing.T
+	*Server
+	clock   fakeClock
+	states  chan http.ConnState
+	conns   chan *conn
+	entered chan struct{} // a handler of /slow runs
+	release chan struct{} // it may go on
+	address string
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{T: t, clock: make(fakeClock, 100), states: make(chan http.ConnState, 100), conns: make(chan *conn, 100),
+		entered: make(chan struct{}), release: make(chan struct{})}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.address = l.Addr().String()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("/slow", func(rw http.ResponseWriter, r *http.Request) {
+		if r.FormValue("flush") != "" {
+			if err := http.NewResponseController(rw).Flush(); err != nil {
+				t.Error(err)
+			}
+		}
+		w.entered <- struct{}{}
+		<-w.release
+	})
+	mux.HandleFunc("/hijack", func(rw http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, ok := c.(*net.TCPConn); !ok {
+			t.Errorf("hijacked a %T", c)
+		}
+		<-w.Stopping()
+		c.Close()
+	})
+	w.Server = HTTP{StopTimeout: stopTimeout, KillTimeout: killTimeout, Grace: grace, Clock: w.clock}.Start(&http.Server{
+		Handler:     mux,
+		ConnState:   func(_ net.Conn, s http.ConnState) { w.states <- s },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { w.conns <- ownConn(c); return ctx },
+	}, l)
+	return w
+}
+
+// state waits until a connection has changed to this state.
+func (w *world) state(want http.ConnState) {
+	w.Helper()
+	if got := receive(w.T, w.states); got != want {
+		w.Fatalf("state %v, want %v", got, want)
+	}
+}
+
+// stop begins to stop the server, and returns when it has begun.
+func (w *world) stop() (stopTimer, graceTimer timer, stopped <-chan error) {
+	w.Helper()
+	done := make(chan error, 1)
+	go func() { done <- w.Stop() }()
+	return w.clock.next(w.T, stopTimeout), w.clock.next(w.T, grace), done
+}
+
+func (w *world) hasStopped(stopped <-chan error, want error, stats Stats) {
+	w.Helper()
+	if err := receive(w.T, stopped); !errors.Is(err, want) {
+		w.Errorf("Stop: %v, want %v", err, want)
+	}
+	if got := w.Stats(); got != stats {
+		w.Errorf("stats\n%+v, want\n%+v", got, stats)
+	}
+	if c, err := net.Dial("tcp", w.address); err == nil {
+		c.Close()
+		w.Error("the listener is still there")
+	}
+}
+
+// client is a raw connection, which never sends a request again.
+type client struct {
+	*world
+	net.Conn
+	r *bufio.Reader
+}
+
+func (w *world) connect() *client {
+	w.Helper()
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		w.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(patience))
+	w.Cleanup(func() { c.Close() })
+	w.state(http.StateNew)
+	return &client{w, c, bufio.NewReader(c)}
+}
+
+func (c *client) send(text string) {
+	c.Helper()
+	if _, err := io.WriteString(c.Conn, text); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// answer reads a response and tells whether it is the connection's last.
+func (c *client) answer() (last bool) {
+	c.Helper()
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		c.Fatal(err)
+	}
+	return resp.Close
+}
+
+func (c *client) get(path string) (last bool) {
+	c.Helper()
+	c.send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	return c.answer()
+}
+
+// ended waits for the connection's end.
+func (c *client) ended() {
+	c.Helper()
+	if b, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+		c.Errorf("not closed: %q, %v", b, err)
+	}
+}
+
+func TestEveryConnectionMaySendOneMoreRequest(t *testing.T) {
+	w := newWorld(t)
+	idle, fresh := w.connect(), w.connect()
+	if idle.get("/") {
+		t.Error("closed before the stop")
+	}
+	w.state(http.StateActive)
+	w.state(http.StateIdle)
+	if got, want := w.Stats(), (Stats{New: 1, Idle: 1, Accepted: 2}); got != want {
+		t.Errorf("stats %+v, want %+v", got, want)
+	}
+	_, _, stopped := w.stop()
+	for _, c := range []*client{idle, fresh} {
+		if !c.get("/") {
+			t.Error("not told that it is the last")
+		}
+		c.ended()
+	}
+	w.hasStopped(stopped, nil, Stats{Accepted: 2, Closed: 2})
+}
+
+func TestSilentConnectionsAreClosedAfterTheGracePeriod(t *testing.T) {
+	w := newWorld(t)
+	idle, fresh := w.connect(), w.connect()
+	idle.get("/")
+	w.state(http.StateActive)
+	w.state(http.StateIdle)
+	_, g, stopped := w.stop()
+	g.fire <- time.Time{}
+	idle.ended()
+	fresh.ended()
+	w.hasStopped(stopped, nil, Stats{Accepted: 2, Closed: 2, Silent: 2})
+}
+
+func TestHalfARequestIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	own := receive(t, w.conns)
+	c.send("GET / HT")
+	for deadline := time.Now().Add(patience); own.silent() && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	_, g, stopped := w.stop()
+	for range 3 {
+		g.fire <- time.Time{}
+		g = w.clock.next(t, grace)
+	}
+	c.send("TP/1.1\r\nHost: x\r\n\r\n")
+	if !c.answer() {
+		t.Error("not told that it is the last")
+	}
+	w.hasStopped(stopped, nil, Stats{Accepted: 1, Closed: 1})
+}
+
+func TestSlowRequestIsTheLastOfItsConnection(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	c.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	receive(t, w.entered)
+	_, g, stopped := w.stop()
+	g.fire <- time.Time{}
+	w.clock.next(t, grace)
+	if got, want := w.Stats(), (Stats{Active: 1, Accepted: 1}); got != want {
+		t.Errorf("stats %+v, want %+v", got, want)
+	}
+	close(w.release)
+	if !c.answer() {
+		t.Error("not told that it is the last")
+	}
+	w.hasStopped(stopped, nil, Stats{Accepted: 1, Closed: 1})
+}
+
+func TestConnectionThatCouldNotBeToldGetsAWholeGracePeriod(t *testing.T) {
+	w := newWorld(t)
+	one, two := w.connect(), w.connect()
+	for _, c := range []*client{one, two} {
+		c.send("GET /slow?flush=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+		receive(t, w.entered)
+		w.state(http.StateActive)
+	}
+	_, g, stopped := w.stop()
+	close(w.release)
+	for _, c := range []*client{one, two} {
+		if c.answer() {
+			t.Error("told after its head was sent")
+		}
+		w.state(http.StateIdle)
+	}
+	g.fire <- time.Time{}
+	g = w.clock.next(t, grace)
+	if !two.get("/") {
+		t.Error("not told that it is the last")
+	}
+	g.fire <- time.Time{}
+	one.ended()
+	w.hasStopped(stopped, nil, Stats{Accepted: 2, Closed: 2, Silent: 1})
+}
+
+func TestStopTimeout(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	c.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	receive(t, w.entered)
+	s, _, stopped := w.stop()
+	s.fire <- time.Time{}
+	w.clock.next(t, killTimeout)
+	c.ended()
+	close(w.release)
+	w.hasStopped(stopped, ErrStopTimeout, Stats{Accepted: 1, Closed: 1, Killed: 1})
+	if err := w.Wait(); err == nil || err.Error() != "1 connections were closed at the stop timeout" {
+		t.Error(err)
+	}
+}
+
+func TestKillTimeout(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	c.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	receive(t, w.entered)
+	s, _, stopped := w.stop()
+	s.fire <- time.Time{}
+	k := w.clock.next(t, killTimeout)
+	c.ended()
+	k.fire <- time.Time{}
+	w.hasStopped(stopped, ErrKillTimeout, Stats{Active: 1, Accepted: 1, Killed: 1, KillTimeouts: 1})
+	close(w.release)
+}
+
+func TestHijackedConnectionsAreNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	called := make(chan struct{})
+	w.http.RegisterOnShutdown(func() { close(called) })
+	c := w.connect()
+	c.send("GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n")
+	w.state(http.StateActive)
+	w.state(http.StateHijacked)
+	_, _, stopped := w.stop()
+	w.hasStopped(stopped, nil, Stats{Accepted: 1, Hijacked: 1})
+	c.ended()
+	receive(t, called)
+}
+
+func TestListenerThatFails(t *testing.T) {
+	w := newWorld(t)
+	w.listeners[0].Close()
+	err := w.Wait()
+	if !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "cannot accept connections: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestServeStopsWhenItsContextIsDone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, &http.Server{}, l) }()
+	cancel()
+	if err := receive(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
+// What has arrived when the deadline of closeIfSilent ends a Read is not lost.
+func TestLastLook(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	far, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	accepted, err := listener{l}.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	c, ok := accepted.(*conn)
+	if !ok || !c.closeIfSilent() {
+		t.Fatal("a silent connection was not closed")
+	}
+	buf := make([]byte, 4)
+	if n, err := c.Read(buf); err == nil {
+		t.Errorf("read %q", buf[:n])
+	}
+	_ = c.SetReadDeadline(time.Now().Add(patience)) // net/http's: does not undo it
+	fmt.Fprint(far, "GET / HTTP/1.1")
+	if n, err := c.Read(buf); err != nil || string(buf[:n]) != "GET " {
+		t.Errorf("read %q, %v", buf[:n], err)
+	}
+	if rest, err := io.ReadAll(io.LimitReader(c, 10)); err != nil || string(rest) != "/ HTTP/1.1" {
+		t.Errorf("read %q, %v", rest, err) // the deadline is gone
+	}
+	if c.closeIfSilent() {
+		t.Error("closed in the middle of a request")
+	}
+}
