@@ -2,16 +2,14 @@ package control
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/graceinit/graceinit/internal/digest"
 	"github.com/graceinit/graceinit/internal/minisign"
 )
 
@@ -34,32 +32,32 @@ func (s *Server) check(r *Request) error {
 	defer s.checking.Unlock()
 	size, err := inspect(r.Binary)
 	if err != nil {
-		return fmt.Errorf("binary refused: %w", err)
+		return err
 	}
 	var signature *minisign.Signature
 	if s.key != nil {
 		if r.ask.Signature == "" {
-			return errors.New("binary refused: it is not signed, and this init has a --verify-key")
+			return errors.New("it is not signed, and this init has a --verify-key")
 		}
 		if signature, err = minisign.ParseSignature(r.ask.Signature); err != nil {
-			return fmt.Errorf("binary refused: %w", err)
+			return err
 		}
 	}
-	digest := sha256.New()
-	to, signed := io.Writer(digest), minisign.NewHash()
+	sum, signed := digest.NewSHA256(), digest.NewBLAKE2b512()
+	hashes := []*digest.Hash{sum}
 	if signature != nil && signature.Prehashed {
-		to = io.MultiWriter(digest, signed)
+		hashes = append(hashes, signed)
 	}
-	if err := r.readBinary(to, size); err != nil {
-		return fmt.Errorf("binary refused: %w", err)
+	if err := r.readBinary(hashes, size); err != nil {
+		return err
 	}
-	r.Digest = hex.EncodeToString(digest.Sum(nil))
-	if want := r.ask.SHA256; want != "" && !strings.EqualFold(want, r.Digest) {
-		return fmt.Errorf("binary refused: its SHA-256 is %s, not %s", r.Digest, want)
+	r.Digest = fmt.Sprintf("%x", sum.Sum())
+	if want := r.ask.SHA256; want != "" && want != r.Digest {
+		return fmt.Errorf("its SHA-256 is %s, not %s", r.Digest, want)
 	}
 	if signature != nil {
 		if err := s.verify(signature, signed, r.Binary, size); err != nil {
-			return fmt.Errorf("binary refused: %w", err)
+			return err
 		}
 		r.Signed = signature.Comment
 	}
@@ -96,7 +94,7 @@ func inspect(fd int) (size int64, err error) {
 }
 
 // readBinary passes the binary on piece by piece, until the client has gone.
-func (r *Request) readBinary(to io.Writer, size int64) error {
+func (r *Request) readBinary(to []*digest.Hash, size int64) error {
 	piece := make([]byte, 64<<10)
 	for at := int64(0); at < size; {
 		n, err := unix.Pread(r.Binary, piece, at)
@@ -108,16 +106,18 @@ func (r *Request) readBinary(to io.Writer, size int64) error {
 		case r.Gone():
 			return errors.New("the client has gone")
 		}
-		_, _ = to.Write(piece[:n]) // hashes do not fail
+		for _, h := range to {
+			_, _ = h.Write(piece[:n])
+		}
 		at += int64(n)
 		runtime.Gosched() // the init runs on one thread and is not preempted: its loop comes first
 	}
 	return nil
 }
 
-func (s *Server) verify(signature *minisign.Signature, digest *minisign.Hash, fd int, size int64) error {
+func (s *Server) verify(signature *minisign.Signature, hash *digest.Hash, fd int, size int64) error {
 	if signature.Prehashed {
-		return s.key.Verify(signature, digest.Sum())
+		return s.key.Verify(signature, hash.Sum())
 	}
 	if size > maxUnhashed {
 		return fmt.Errorf("its signature is of the old kind, which is for files up to %d bytes (sign without minisign's -l)", maxUnhashed)

@@ -2,7 +2,6 @@ package control
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -98,12 +97,13 @@ func parseAsk(line []byte) (Ask, error) {
 	default:
 		return Ask{}, fmt.Errorf("the request cannot be understood: there is no op %.40q", ask.Op)
 	}
-	switch digest, err := hex.DecodeString(ask.SHA256); {
+	ask.SHA256 = strings.ToLower(ask.SHA256)
+	switch {
 	case ask.Binary && ask.Op != OpUpgrade:
 		return Ask{}, fmt.Errorf("a binary means nothing to op %q", ask.Op)
 	case !ask.Binary && ask.SHA256+ask.Signature != "":
 		return Ask{}, errors.New("a digest or a signature means nothing without a binary")
-	case ask.SHA256 != "" && (err != nil || len(digest) != 32):
+	case ask.SHA256 != "" && (len(ask.SHA256) != 64 || strings.Trim(ask.SHA256, "0123456789abcdef") != ""):
 		return Ask{}, fmt.Errorf("sha256 %.70q is not 64 hexadecimal digits", ask.SHA256)
 	}
 	return ask, nil

@@ -197,7 +197,7 @@ func (s *Server) serve(conn *os.File, peer *unix.Ucred) {
 	}()
 	if r.Binary >= 0 {
 		if err := s.check(r); err != nil {
-			refuse(conn, err)
+			refuse(conn, fmt.Errorf("binary refused: %w", err))
 			return
 		}
 	}

@@ -6,8 +6,6 @@
 package minisign
 
 import (
-	"bytes"
-	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -17,12 +15,12 @@ import (
 // PublicKey verifies signatures.
 type PublicKey struct {
 	id  keyID
-	key ed25519.PublicKey
+	key []byte
 }
 
 // Signature is the content of a .minisig file.
 type Signature struct {
-	// Prehashed says that not the file was signed but its digest, as NewHash computes it.
+	// Prehashed says that not the file was signed but its BLAKE2b-512.
 	Prehashed bool
 	// Comment is the trusted comment. Verify vouches for it, and nothing does before.
 	Comment string
@@ -45,6 +43,8 @@ func (id keyID) String() string {
 }
 
 const (
+	keySize, signatureSize = 32, 64 // of Ed25519
+
 	algorithmFile   = "Ed" // also that of a public key
 	algorithmDigest = "ED"
 
@@ -61,7 +61,7 @@ func ParsePublicKey(text string) (*PublicKey, error) {
 	if len(lines) != 1 {
 		return nil, errors.New("not a minisign public key: neither one line nor a comment and a line")
 	}
-	algorithm, id, key, err := decode(lines[0], ed25519.PublicKeySize)
+	algorithm, id, key, err := decode(lines[0], keySize)
 	if err != nil {
 		return nil, fmt.Errorf("not a minisign public key: %w", err)
 	}
@@ -77,7 +77,7 @@ func ParseSignature(text string) (*Signature, error) {
 	if len(lines) != 4 || !strings.HasPrefix(lines[0], untrusted) || !strings.HasPrefix(lines[2], trusted) {
 		return nil, errors.New("not a minisign signature: it has two comments, each followed by a line of base64")
 	}
-	algorithm, id, file, err := decode(lines[1], ed25519.SignatureSize)
+	algorithm, id, file, err := decode(lines[1], signatureSize)
 	if err != nil {
 		return nil, fmt.Errorf("not a minisign signature: %w", err)
 	}
@@ -85,7 +85,7 @@ func ParseSignature(text string) (*Signature, error) {
 		return nil, fmt.Errorf("not a minisign signature: algorithm %q is unknown", algorithm)
 	}
 	comment, err := base64.StdEncoding.Strict().DecodeString(lines[3])
-	if err != nil || len(comment) != ed25519.SignatureSize {
+	if err != nil || len(comment) != signatureSize {
 		return nil, errors.New("not a minisign signature: the last line is not the signature of the trusted comment")
 	}
 	return &Signature{
@@ -100,9 +100,9 @@ func (k *PublicKey) Verify(s *Signature, signed []byte) error {
 	switch {
 	case s.id != k.id:
 		return fmt.Errorf("the signature was made with key %s, not with %s", s.id, k.id)
-	case !ed25519.Verify(k.key, signed, s.file):
+	case !verifyEd25519(k.key, signed, s.file):
 		return errors.New("the signature is not that of this file")
-	case !ed25519.Verify(k.key, bytes.Join([][]byte{s.file, []byte(s.Comment)}, nil), s.comment):
+	case !verifyEd25519(k.key, append(s.file[:signatureSize:signatureSize], s.Comment...), s.comment):
 		return errors.New("the trusted comment of the signature was changed")
 	}
 	return nil

@@ -1,57 +1,15 @@
-package minisign
+package digest
 
 import (
 	"encoding/binary"
 	"math/bits"
 )
 
-// Hash computes BLAKE2b-512 without a key (RFC 7693), which the standard library lacks.
-type Hash struct {
-	state  [8]uint64
-	block  [128]byte
-	filled int    // bytes of block that are in use
-	length uint64 // bytes hashed so far; below 2^64, so the upper half of RFC 7693's counter stays zero
-}
-
-// NewHash returns the hash of a prehashed signature.
-func NewHash() *Hash {
-	h := &Hash{state: initial}
+// NewBLAKE2b512 is BLAKE2b with 64 bytes of digest and without a key (RFC 7693).
+func NewBLAKE2b512() *Hash {
+	h := &Hash{state: initial, blockSize: 128, compress: compressBLAKE2b, encode: binary.LittleEndian.AppendUint64}
 	h.state[0] ^= 0x01010000 ^ 64 // RFC 7693, 2.5: fanout and depth 1, no key, 64 bytes of digest
 	return h
-}
-
-// Write never fails.
-func (h *Hash) Write(p []byte) (int, error) {
-	written := len(p)
-	for len(p) > 0 {
-		// A full block waits for the next byte: the last one is compressed differently.
-		if h.filled == len(h.block) {
-			h.compress(0)
-			h.filled = 0
-		}
-		n := copy(h.block[h.filled:], p)
-		h.filled += n
-		h.length += uint64(n)
-		p = p[n:]
-	}
-	return written, nil
-}
-
-// Sum ends the hash and returns the digest. Nothing may be written afterwards.
-func (h *Hash) Sum() []byte {
-	clear(h.block[h.filled:])
-	h.compress(^uint64(0))
-	digest := make([]byte, 0, 64)
-	for _, word := range h.state {
-		digest = binary.LittleEndian.AppendUint64(digest, word)
-	}
-	return digest
-}
-
-// initial is the state of SHA-512 (RFC 7693, 2.6).
-var initial = [8]uint64{
-	0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
-	0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179,
 }
 
 // sigma is the order in which each round takes the words of the block (RFC 7693, 2.7).
@@ -68,8 +26,8 @@ var sigma = [10][16]byte{
 	{10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0},
 }
 
-// compress is the function F of RFC 7693, 3.2. last is all ones for the last block, else zero.
-func (h *Hash) compress(last uint64) {
+// compressBLAKE2b is the function F of RFC 7693, 3.2.
+func compressBLAKE2b(h *Hash, last bool) {
 	var m, v [16]uint64
 	for i := range m {
 		m[i] = binary.LittleEndian.Uint64(h.block[8*i:])
@@ -77,7 +35,9 @@ func (h *Hash) compress(last uint64) {
 	copy(v[:8], h.state[:])
 	copy(v[8:], initial[:])
 	v[12] ^= h.length
-	v[14] ^= last
+	if last {
+		v[14] = ^v[14]
+	}
 	for round := range uint(12) {
 		order := &sigma[round%10]
 		for i := range uint(8) {

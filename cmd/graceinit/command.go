@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/graceinit/graceinit/internal/commands"
+	"github.com/graceinit/graceinit/internal/control"
+)
+
+// codeError is the exit code of commands that upgrade nothing and could not do what they are for.
+const codeError = 1
+
+// runCommand runs a subcommand, if that is what the arguments name: under the name graceinit, and in the first
+// argument. Everything else is a command for the init to run, and so is all that follows "--".
+func runCommand(args []string) (code int, ok bool) {
+	if len(args) < 2 || filepath.Base(args[0]) != "graceinit" {
+		return 0, false
+	}
+	c := commands.Find(args[1])
+	if c == nil {
+		return 0, false
+	}
+	args = args[2:]
+	if c.Name == "kill" {
+		args = killArgs(args)
+	}
+	a, err := c.Parse(args)
+	if err != nil {
+		return usageError(c, err), true
+	}
+	if a.Help {
+		return show(c, c.Help()), true
+	}
+	switch c.Name {
+	case "upgrade":
+		code = upgradeCommand(a)
+	case "rollback":
+		code = follow(a, control.Ask{Op: control.OpRollback}, -1)
+	case "status":
+		code = statusCommand(a)
+	case "stop":
+		code = stopCommand(a)
+	case "metrics":
+		code = metricsCommand(a)
+	case "install":
+		code = installCommand(a)
+	case "notify":
+		code = notifyCommand(a)
+	case "kill":
+		code = killCommand(a)
+	}
+	return code, true
+}
+
+func complain(c *commands.Command, err error) {
+	fmt.Fprintf(os.Stderr, "graceinit %s: %v\n", c.Name, err)
+}
+
+func usageError(c *commands.Command, err error) int {
+	complain(c, fmt.Errorf("%w (see graceinit %s --help)", err, c.Name))
+	return control.CodeUsage
+}
+
+// show prints what a command is for. A full disk behind standard output is no success.
+func show(c *commands.Command, text string) int {
+	if _, err := os.Stdout.WriteString(text); err != nil {
+		complain(c, err)
+		return codeError
+	}
+	return 0
+}
+
+// ask connects to the init and sends it a request; the code is for when that fails.
+func ask(a *commands.Args, question control.Ask, binary int) (*control.Client, int) {
+	setting := a.Value("control")
+	if setting == "" {
+		setting = os.Getenv("GRACEINIT_CONTROL")
+	}
+	client, err := control.Dial(setting)
+	if err == nil {
+		if err = client.Send(question, binary); err == nil {
+			return client, 0
+		}
+		client.Close()
+	}
+	complain(a.Command, err)
+	return nil, control.CodeNoInit
+}
+
+// answerTime is how long an init may take for an answer that asks nothing of the app. It is an init: what keeps
+// it so long is a machine in trouble.
+const answerTime = 10 * time.Second
+
+// askOnce returns the one line that answers a request, and an exit code where that is none or an Error.
+func askOnce(a *commands.Args, question control.Ask) (line control.Line, code int) {
+	client, code := ask(a, question, -1)
+	if client == nil {
+		return line, code
+	}
+	defer client.Close()
+	line, err := client.Next(answerTime)
+	if err != nil {
+		complain(a.Command, fmt.Errorf("the init did not answer: %w", err))
+		return line, control.CodeNoInit
+	}
+	if line.Error != nil {
+		complain(a.Command, fmt.Errorf("refused: %s", line.Error.Reason))
+		return line, line.Error.ExitCode
+	}
+	return line, 0
+}
