@@ -1,0 +1,12 @@
+module github.com/graceinit/graceinit/examples
+
+go 1.26.0
+
+require (
+	github.com/coreos/go-systemd/v22 v22.7.0
+	github.com/graceinit/graceinit v0.0.0
+)
+
+require golang.org/x/sys v0.49.0
+
+replace github.com/graceinit/graceinit => ../
