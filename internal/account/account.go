@@ -103,8 +103,8 @@ func read(file string, fields int) ([][]string, error) {
 		return nil, err
 	}
 	var entries [][]string
-	for line := range strings.Lines(string(text)) {
-		if e := strings.Split(strings.TrimSuffix(line, "\n"), ":"); len(e) == fields {
+	for _, line := range strings.Split(string(text), "\n") {
+		if e := strings.Split(line, ":"); len(e) == fields {
 			entries = append(entries, e)
 		}
 	}

@@ -21,7 +21,7 @@ type Dialects []Dialect
 
 // Set implements envconfig.Setter.
 func (d *Dialects) Set(text string) error {
-	for member := range strings.SplitSeq(text, ",") {
+	for _, member := range strings.Split(text, ",") {
 		dialect := Dialect(strings.TrimSpace(member))
 		switch dialect {
 		case ServerStarter, Einhorn, Nginx:
@@ -48,43 +48,42 @@ const (
 // The dialects know no stored fds. Einhorn's EINHORN_MASTER_PID is missing on purpose: a client that finds it
 // acknowledges its start to einhorn.
 func Environment(env []string, listeners []Listener, stored []string, generation int, dialects Dialects) []string {
-	env = without(env, "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID")
-	if n := len(listeners) + len(stored); n > 0 {
-		env = append(env, "LISTEN_FDS="+strconv.Itoa(n), "LISTEN_FDNAMES="+names(listeners, stored))
-	}
-	for _, d := range dialects {
-		env = without(env, variables[d]...)
-		if len(listeners) > 0 {
-			env = d.add(env, listeners, generation)
+	env = slices.Clone(env)
+	set := func(name, value string) {
+		env = without(env, name+"=")
+		if len(listeners)+len(stored) > 0 && value != "" {
+			env = append(env, name+"="+value)
 		}
 	}
-	return env
-}
-
-// variables are those of each dialect; a * at the end stands for any rest.
-var variables = map[Dialect][]string{
-	ServerStarter: {"SERVER_STARTER_PORT", "SERVER_STARTER_GENERATION"},
-	Einhorn:       {"EINHORN_*"},
-	Nginx:         {"NGINX"},
-}
-
-func (d Dialect) add(env []string, listeners []Listener, generation int) []string {
-	var ports, fds []string
+	var names, ports, fds []string
 	for i, l := range listeners {
 		fd := strconv.Itoa(firstFD + i)
 		fds = append(fds, fd)
 		ports = append(ports, starterPort(l)+"="+fd)
+		names = append(names, orElse(l.Name, unknown))
 	}
-	switch d {
-	case ServerStarter:
-		return append(env, "SERVER_STARTER_PORT="+strings.Join(ports, ";"), "SERVER_STARTER_GENERATION="+strconv.Itoa(generation))
-	case Einhorn:
-		for i, fd := range fds {
-			env = append(env, fmt.Sprintf("EINHORN_FD_%d=%s", i, fd))
+	for _, name := range stored {
+		names = append(names, orElse(name, storedName))
+	}
+	set("LISTEN_PID", "")
+	set("LISTEN_PIDFDID", "")
+	set("LISTEN_FDS", strconv.Itoa(len(names)))
+	set("LISTEN_FDNAMES", strings.Join(names, ":"))
+	for _, d := range dialects {
+		switch d {
+		case ServerStarter:
+			set("SERVER_STARTER_PORT", strings.Join(ports, ";"))
+			set("SERVER_STARTER_GENERATION", strconv.Itoa(generation))
+		case Einhorn:
+			env = without(env, "EINHORN_")
+			for i, fd := range fds {
+				set("EINHORN_FD_"+strconv.Itoa(i), fd)
+			}
+			set("EINHORN_FD_COUNT", strconv.Itoa(len(fds)))
+			set("EINHORN_FDS", strings.Join(fds, " "))
+		case Nginx:
+			set("NGINX", strings.Join(append(fds, ""), ";")) // each ends with one
 		}
-		return append(env, "EINHORN_FD_COUNT="+strconv.Itoa(len(fds)), "EINHORN_FDS="+strings.Join(fds, " "))
-	case Nginx:
-		return append(env, "NGINX="+strings.Join(fds, ";")+";")
 	}
 	return env
 }
@@ -104,17 +103,6 @@ func starterPort(l Listener) string {
 	return port
 }
 
-func names(listeners []Listener, stored []string) string {
-	var list []string
-	for _, l := range listeners {
-		list = append(list, orElse(l.Name, unknown))
-	}
-	for _, name := range stored {
-		list = append(list, orElse(name, storedName))
-	}
-	return strings.Join(list, ":")
-}
-
 func orElse(name, otherwise string) string {
 	if name == "" {
 		return otherwise
@@ -122,13 +110,7 @@ func orElse(name, otherwise string) string {
 	return name
 }
 
-// without returns a copy of env without the variables of these names.
-func without(env []string, names ...string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(variable string) bool {
-		have, _, _ := strings.Cut(variable, "=")
-		return slices.ContainsFunc(names, func(name string) bool {
-			prefix, isPrefix := strings.CutSuffix(name, "*")
-			return have == name || isPrefix && strings.HasPrefix(have, prefix)
-		})
-	})
+// without takes the variables that begin with a prefix out of env.
+func without(env []string, prefix string) []string {
+	return slices.DeleteFunc(env, func(variable string) bool { return strings.HasPrefix(variable, prefix) })
 }

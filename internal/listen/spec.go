@@ -22,7 +22,7 @@ type Spec struct {
 	reusePort bool
 	path      string // of AF_UNIX; an abstract one begins with @
 	backlog   int
-	mode      string // empty: what the umask leaves
+	mode      int    // -1: what the umask leaves
 	owner     string // USER[:GROUP], or empty
 }
 
@@ -105,10 +105,10 @@ func Parse(text string) (Spec, error) {
 	default:
 		url = "tcp://" + url
 	}
-	s := Spec{URL: url, backlog: math.MaxInt32} // listen(2): the kernel lowers it to net.core.somaxconn
+	s := Spec{URL: url, mode: -1, backlog: math.MaxInt32} // listen(2): the kernel lowers it to net.core.somaxconn
 	err := s.parseURL()
 	if err == nil && hasOptions {
-		for option := range strings.SplitSeq(options, ",") {
+		for _, option := range strings.Split(options, ",") {
 			if err = s.setOption(option); err != nil {
 				break
 			}
@@ -205,6 +205,7 @@ func (s *Spec) setOption(text string) error {
 	isFile := s.family == unix.AF_UNIX && s.path[0] == '/'
 	var (
 		applies bool
+		n       uint64
 		err     error
 	)
 	switch option {
@@ -215,7 +216,6 @@ func (s *Spec) setOption(text string) error {
 		}
 	case "backlog":
 		applies = s.kind != unix.SOCK_DGRAM
-		var n uint64
 		if n, err = strconv.ParseUint(value, 10, 31); err != nil {
 			err = errors.New("is not a number")
 		}
@@ -226,10 +226,11 @@ func (s *Spec) setOption(text string) error {
 		applies, s.dualStack = s.family == unix.AF_INET6, false
 		s.URL = strings.Replace(strings.Replace(s.URL, "6://", "://", 1), "://", "6://", 1)
 	case "mode":
-		applies, s.mode = isFile, value
-		if n, parseErr := strconv.ParseUint(value, 8, 32); parseErr != nil || n > 0o777 {
+		applies = isFile
+		if n, err = strconv.ParseUint(value, 8, 32); err != nil || n > 0o777 {
 			err = errors.New("is not a mode (like 0660)")
 		}
+		s.mode = int(n)
 	case "owner":
 		applies, s.owner = isFile, value
 		if value == "" {

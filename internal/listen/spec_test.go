@@ -13,15 +13,15 @@ func TestParse(t *testing.T) {
 	all, most := address{port: 8080}, math.MaxInt32
 	tcp := func(url, addr string) Spec {
 		ap := netip.MustParseAddrPort(addr)
-		s := Spec{URL: url, family: unix.AF_INET6, kind: unix.SOCK_STREAM, backlog: most}
+		s := Spec{URL: url, family: unix.AF_INET6, kind: unix.SOCK_STREAM, mode: -1, backlog: most}
 		s.addr = address{ip: ap.Addr().As16(), zone: ap.Addr().Zone(), port: ap.Port()}
 		if ap.Addr().Is4() {
 			s.family = unix.AF_INET
 		}
 		return s
 	}
-	dual := Spec{family: unix.AF_INET6, kind: unix.SOCK_STREAM, addr: all, dualStack: true, backlog: most}
-	file := Spec{family: unix.AF_UNIX, kind: unix.SOCK_STREAM, path: "/run/app.sock", backlog: most}
+	dual := Spec{family: unix.AF_INET6, kind: unix.SOCK_STREAM, addr: all, dualStack: true, mode: -1, backlog: most}
+	file := Spec{family: unix.AF_UNIX, kind: unix.SOCK_STREAM, path: "/run/app.sock", mode: -1, backlog: most}
 	with := func(s Spec, change func(*Spec)) Spec { change(&s); return s }
 	for text, want := range map[string]Spec{
 		"tcp://:8080":               with(dual, func(s *Spec) { s.URL = "tcp://:8080" }),
@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 		}),
 		"unix:///run/app.sock": with(file, func(s *Spec) { s.URL = "unix:///run/app.sock" }),
 		"/run/app.sock,mode=0660,owner=www-data:33": with(file, func(s *Spec) {
-			s.URL, s.mode, s.owner = "unix:///run/app.sock", "0660", "www-data:33"
+			s.URL, s.mode, s.owner = "unix:///run/app.sock", 0o660, "www-data:33"
 		}),
 		"@app":            with(file, func(s *Spec) { s.URL, s.path = "unix://@app", "@app" }),
 		"unixgram:///x":   with(file, func(s *Spec) { s.URL, s.path, s.kind = "unixgram:///x", "/x", unix.SOCK_DGRAM }),

@@ -20,13 +20,13 @@ func (s Spec) bindUnix(fd int) error {
 	if err != nil {
 		return err
 	}
-	mode, hasMode := s.fileMode()
-	if hasMode {
-		// The file gets the socket's mode, less the umask (net/unix/af_unix.c, unix_bind_bsd): there is no moment in which it
-		// allows more than was asked for.
-		if err := unix.Fchmod(fd, mode); err != nil {
+	if s.mode >= 0 {
+		// The file gets the socket's mode, less the umask (net/unix/af_unix.c, unix_bind_bsd). Nothing else of us creates
+		// files now: listeners are opened before anything starts.
+		if err := unix.Fchmod(fd, uint32(s.mode)); err != nil {
 			return err
 		}
+		defer unix.Umask(unix.Umask(0))
 	}
 	err = unix.Bind(fd, sockaddr)
 	if errors.Is(err, unix.EADDRINUSE) {
@@ -34,23 +34,12 @@ func (s Spec) bindUnix(fd int) error {
 			err = unix.Bind(fd, sockaddr)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	if uid >= 0 || gid >= 0 {
+	if err == nil && s.owner != "" {
 		if err := unix.Lchown(s.path, uid, gid); err != nil {
 			return fmt.Errorf("cannot give it to %s (needs CAP_CHOWN): %w", s.owner, err)
 		}
 	}
-	if hasMode { // what the umask took
-		return unix.Chmod(s.path, mode)
-	}
-	return nil
-}
-
-func (s Spec) fileMode() (mode uint32, ok bool) {
-	n, err := strconv.ParseUint(s.mode, 8, 32)
-	return uint32(n), err == nil
+	return err
 }
 
 // ownerIDs are -1 where nothing is to be changed, as chown(2) has it.
