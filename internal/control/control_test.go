@@ -197,13 +197,11 @@ func TestASlowReader(t *testing.T) {
 	}
 	r := <-s.Requests()
 	long := Line{Progress: &Progress{Reason: strings.Repeat("x", 10000)}}
-	for !r.Gone() {
+	for range 10 * maxQueue {
 		r.Send(long)
 	}
-	before := time.Now()
-	r.Send(long)
-	if took := time.Since(before); took > time.Second {
-		t.Errorf("Send took %s", took)
+	if !r.Gone() {
+		t.Error("the client is not dropped when the queue is full")
 	}
 	lines := rest(t, c)
 	if len(lines) == 0 || len(lines) > 10*maxQueue {

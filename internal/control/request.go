@@ -30,10 +30,10 @@ type Request struct {
 	closed bool
 }
 
-// readAsk reads a client's line. The fds that it returns with an error are the caller's to close; without one
+// readAsk reads a client's line, which must come within the time given. The fds that it returns with an error are the caller's to close; without one
 // they are those in the request.
-func readAsk(conn *os.File) (*Request, []int, error) {
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+func readAsk(conn *os.File, within time.Duration) (*Request, []int, error) {
+	_ = conn.SetReadDeadline(time.Now().Add(within))
 	var text []byte
 	var fds []int
 	chunk := make([]byte, 4096)
@@ -44,7 +44,7 @@ func readAsk(conn *os.File) (*Request, []int, error) {
 		line, rest, complete := bytes.Cut(text, []byte("\n"))
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, fds, fmt.Errorf("no complete request came within %s", patience)
+			return nil, fds, fmt.Errorf("no complete request came within %s", within)
 		case err != nil:
 			return nil, fds, fmt.Errorf("cannot receive the request: %w", err)
 		case len(fds) > 1:

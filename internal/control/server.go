@@ -183,7 +183,7 @@ func (s *Server) leave(peer *unix.Ucred) {
 func (s *Server) serve(conn *os.File, peer *unix.Ucred) {
 	defer conn.Close()
 	defer survive(conn)
-	r, fds, err := readAsk(conn)
+	r, fds, err := readAsk(conn, patience)
 	defer func() { closeAll(fds) }()
 	if err != nil {
 		refuse(conn, err)

@@ -170,14 +170,19 @@ func awaitHangUp(conn *os.File) {
 	}
 	_ = raw.Read(func(fd uintptr) bool {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(poll, 0); err != nil || poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
+		_, err := unix.Poll(poll, 0)
+		for errors.Is(err, unix.EINTR) { // also where it does not wait, if a signal is pending
+			_, err = unix.Poll(poll, 0)
+		}
+		if err != nil || poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
 			return true
 		}
 		if poll[0].Revents&unix.POLLIN == 0 {
 			return false
 		}
 		// POLLIN is either data or the end of the sending half, on which recv answers 0.
-		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		var n int
+		n, _, err = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
 		return err != nil || n > 0
 	})
 }
