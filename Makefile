@@ -9,12 +9,12 @@ TAGS    := inherited_signals
 RUNTIME := -checklinkname=0 -X runtime.godebugDefault=asyncpreemptoff=1,containermaxprocs=0,updatemaxprocs=0
 # No inlining: 130 KB less of every init in memory, and an init has no hot loop that would miss it.
 GCFLAGS := all=-l
-LDFLAGS := -s -w -buildid= -funcalign=16 $(RUNTIME) -X main.version=$(VERSION)
+LDFLAGS := -s -w -buildid= -funcalign=1 $(RUNTIME) -X main.version=$(VERSION)
 OUT     ?= bin/graceinit
 
 # Tests run with the runtime settings of the build.
 TEST    := $(GO) test -tags $(TAGS) -ldflags '$(RUNTIME)'
-MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod test/container/go.mod demo/go.mod bench/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod test/container/go.mod demo/go.mod bench/go.mod examples/go.mod))
 MODULES := $(patsubst go.mod,.,$(MODULES))
 DIST    ?= dist
 

@@ -82,6 +82,13 @@ func (d *Drain) Expire(now time.Time) Step {
 	}
 }
 
+// Extend lets a drain that was told to stop take until then, at least.
+func (d *Drain) Extend(until time.Time) {
+	if d.phase == Draining && d.deadline.Before(until) {
+		d.deadline = until
+	}
+}
+
 // Phase returns where the drain is.
 func (d *Drain) Phase() Phase { return d.phase }
 

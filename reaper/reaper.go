@@ -51,16 +51,22 @@ type Command struct {
 	Path string   // the executable; PATH is not searched
 	Args []string // with argv[0]
 	Env  []string
+	FDs  []int // passed on as fds 3 and up
 	Sys  *syscall.SysProcAttr
 }
 
-// Start forks and executes. Fds 0, 1 and 2 are passed on, and every other fd that is not close-on-exec.
+// Start forks and executes. Fds 0, 1 and 2 and those of the command are passed on, and every other fd that is
+// not close-on-exec and whose number is free.
 // The process starts with the calling thread's signal mask, and with the signals that we catch at their
 // defaults. The error of a failed fork or exec is a syscall.Errno.
 func Start(c Command) (pid int, err error) {
+	files := []uintptr{0, 1, 2}
+	for _, fd := range c.FDs {
+		files = append(files, uintptr(fd))
+	}
 	return syscall.ForkExec(c.Path, c.Args, &syscall.ProcAttr{
 		Env:   c.Env,
-		Files: []uintptr{0, 1, 2},
+		Files: files,
 		Sys:   c.Sys,
 	})
 }

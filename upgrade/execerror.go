@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"os"
 	"runtime"
 	"strings"
@@ -32,6 +34,15 @@ func (e *ExecError) Error() string { return fmt.Sprintf("cannot execute %s: %s",
 
 // Unwrap returns the errno.
 func (e *ExecError) Unwrap() error { return e.Errno }
+
+// CodeOf is the exit code for an error of Start or Find.
+func CodeOf(err error) int {
+	var execErr *ExecError
+	if errors.As(err, &execErr) {
+		return execErr.Code
+	}
+	return CodeNotStarted
+}
 
 // explain finds out why execve(2) or fork(2) failed.
 func explain(path string, err error) error {
@@ -106,19 +117,36 @@ func missingInterpreter(path string) string {
 // badFormat explains ENOEXEC.
 func badFormat(path string) string {
 	head := readHead(path)
+	if len(head) > 0 && !isELF(head) {
+		return "it is neither an ELF program nor a script with a #! line"
+	}
+	if reason := damage(head, math.MaxUint64); reason != "" {
+		return reason
+	}
+	if machine := elfOrder(head).Uint16(head[18:]); machine != ownMachine {
+		return fmt.Sprintf("it is built for %s, this machine is %s", machineName(machine), machineName(ownMachine))
+	}
+	return "it is a damaged or unsupported ELF program"
+}
+
+// damage says what is wrong with an executable of that size which begins with head, or nothing. Of a program that
+// was cut off, the kernel notices only a missing header; the rest would be a SIGBUS later on.
+func damage(head []byte, size uint64) string {
 	switch {
 	case len(head) == 0:
 		return "it is empty"
 	case !isELF(head):
-		return "it is neither an ELF program nor a script with a #! line"
+		return ""
 	case len(head) < elfHeaderSize:
 		return "it is a truncated ELF program"
 	}
 	order := elfOrder(head)
-	if machine := order.Uint16(head[18:]); machine != ownMachine {
-		return fmt.Sprintf("it is built for %s, this machine is %s", machineName(machine), machineName(ownMachine))
+	for h := range programHeaders(head) {
+		if from, length := order.Uint64(h[8:]), order.Uint64(h[32:]); from > size || length > size-from {
+			return fmt.Sprintf("it is a truncated ELF program: %d bytes, but it has contents up to byte %d", size, from+length)
+		}
 	}
-	return "it is a damaged or unsupported ELF program"
+	return ""
 }
 
 // isScript reports whether execvp(3) would hand the file to the shell and that could make sense of it.
@@ -127,6 +155,9 @@ func isScript(path string) bool {
 	return len(head) > 0 && !isELF(head) && bytes.IndexByte(head[:min(len(head), 256)], 0) < 0
 }
 
+// headSize is enough for a #! line, the ELF header and the program headers.
+const headSize = 4096
+
 // readHead reads the part of a file in which a #! line, the ELF header and the program headers are.
 func readHead(path string) []byte {
 	f, err := os.Open(path)
@@ -134,7 +165,7 @@ func readHead(path string) []byte {
 		return nil
 	}
 	defer f.Close()
-	head := make([]byte, 4096)
+	head := make([]byte, headSize)
 	n, _ := f.Read(head)
 	return head[:n]
 }
@@ -152,26 +183,37 @@ func elfOrder(head []byte) binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-// elfInterpreter returns the path in the PT_INTERP program header of a 64-bit program.
-func elfInterpreter(head []byte) string {
-	if !isELF(head) || len(head) < elfHeaderSize || head[4] != 2 { // ELFCLASS64
-		return ""
+// programHeaders yields the program headers of a 64-bit program, as far as they are in head.
+func programHeaders(head []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if !isELF(head) || len(head) < elfHeaderSize || head[4] != 2 { // ELFCLASS64
+			return
+		}
+		const size = 56
+		order := elfOrder(head)
+		at := order.Uint64(head[32:])
+		for range order.Uint16(head[56:]) {
+			if at > uint64(len(head)-size) || !yield(head[at:at+size]) {
+				return
+			}
+			at += size
+		}
 	}
-	order := elfOrder(head)
-	const ptInterp, headerSize = 3, 56
-	at := order.Uint64(head[32:])
-	for range order.Uint16(head[56:]) {
-		if at > uint64(len(head)-headerSize) {
+}
+
+// elfInterpreter returns the path in the PT_INTERP program header.
+func elfInterpreter(head []byte) string {
+	const ptInterp = 3
+	for h := range programHeaders(head) {
+		order := elfOrder(head)
+		if order.Uint32(h) != ptInterp {
+			continue
+		}
+		from, size := order.Uint64(h[8:]), order.Uint64(h[32:])
+		if from > uint64(len(head)) || size > uint64(len(head))-from {
 			return ""
 		}
-		if h := head[at:]; order.Uint32(h) == ptInterp {
-			from, size := order.Uint64(h[8:]), order.Uint64(h[32:])
-			if from > uint64(len(head)) || size > uint64(len(head))-from {
-				return ""
-			}
-			return string(bytes.TrimRight(head[from:from+size], "\x00"))
-		}
-		at += headerSize
+		return string(bytes.TrimRight(head[from:from+size], "\x00"))
 	}
 	return ""
 }

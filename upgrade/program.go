@@ -18,58 +18,86 @@ import (
 type Program struct {
 	Args      []string // the command, Args[0] as the user wrote it
 	Env       []string
+	Dir       string // the working directory, followed anew by every generation; empty: where we are
 	Inherited signals.Inherited
 
-	Setsid   bool // lead a session instead of a process group
-	Reparent bool // start through an intermediate process that exits
+	User     *User // nil: ours
+	Setsid   bool  // lead a session instead of a process group
+	Reparent bool  // start through an intermediate process that exits
 	// ReparentUntil is the signal that the app catches once it has started (foreground nginx remembers
 	// its parent before that).
 	ReparentUntil signals.Signal
+	// Guard has the shim stay as the parent of an app that gets fds. It is for an init that is not PID 1.
+	Guard bool
 }
 
-// Start runs the program and returns its pid. The error is an *ExecError.
+// Launch is what differs from one generation to the next.
+type Launch struct {
+	Image *Image   // nil: what the command names now
+	Env   []string // instead of the program's; nil: that
+	FDs   []int    // the app's fds from 3 on
+}
+
+// Process is a started program.
+type Process struct {
+	PID   int
+	Guard int // the shim that has stayed as its parent, or zero
+}
+
+// Start runs the program. The error is an *ExecError.
 //
 // Most programs are forked and executed directly. What has to be done in the child between fork and exec
 // and is beyond syscall.SysProcAttr is done by the exec shim, this very executable in a hidden mode.
-func (p *Program) Start() (pid int, err error) {
-	path, err := Resolve(p.Args[0], environ(p.Env, "PATH"))
-	if err != nil {
-		return 0, err
+func (p *Program) Start(l Launch) (started Process, err error) {
+	p.enterDir()
+	if l.Env == nil {
+		l.Env = p.Env
 	}
-	pid, err = p.start(path, p.Args)
-	if errors.Is(err, syscall.ENOEXEC) && isScript(path) {
+	var path string
+	if l.Image != nil {
+		path = l.Image.Path
+	} else if path, err = Resolve(p.Args[0], environ(p.Env, "PATH")); err != nil {
+		return Process{}, err
+	}
+	started, err = p.start(path, p.Args, l)
+	if errors.Is(err, syscall.ENOEXEC) && (l.Image == nil || l.Image.inPlace()) && isScript(path) {
 		// execvp(3) hands a file without a #! line to the shell, and entrypoints rely on it.
-		pid, err = p.start("/bin/sh", append([]string{"/bin/sh", path}, p.Args[1:]...))
+		l.Image = nil
+		started, err = p.start("/bin/sh", append([]string{"/bin/sh", path}, p.Args[1:]...), l)
 	}
 	if err != nil {
-		return 0, explain(path, err)
+		return Process{}, explain(path, err)
 	}
-	return pid, nil
+	return started, nil
 }
 
-func (p *Program) start(path string, args []string) (pid int, err error) {
+func (p *Program) start(path string, args []string, l Launch) (started Process, err error) {
 	if p.Reparent {
 		args = append([]string{path}, args[1:]...) // a bare argv[0] could not execute itself anew
 	}
-	if s, needed := p.shim(); needed {
+	if s, needed := p.shim(l); needed {
 		if s.Terminal {
 			letGoOfTerminal()
 		}
-		pid, err = s.start(path, args, p.Env)
-		if !isShimFailure(err) || p.Reparent {
-			return pid, err
+		image := 0
+		if l.Image != nil && !l.Image.inPlace() {
+			image, s.KeepImage = l.Image.FD, l.Image.isScript()
+		}
+		started, err = s.start(path, args, l.Env, l.FDs, image)
+		if !isShimFailure(err) || p.Reparent || len(l.FDs) > 0 || image != 0 || p.User != nil {
+			return started, err
 		}
 		// No /proc, or an emulator that cannot execute us: the app runs, without the niceties.
 	}
 	p.Inherited.WithMask(func() {
-		pid, err = reaper.Start(reaper.Command{Path: path, Args: args, Env: p.Env,
+		started.PID, err = reaper.Start(reaper.Command{Path: path, Args: args, Env: l.Env,
 			Sys: &syscall.SysProcAttr{Setpgid: !p.Setsid, Setsid: p.Setsid}})
 	})
-	return pid, err
+	return started, err
 }
 
 // shim returns what the exec shim has to do, and whether anything.
-func (p *Program) shim() (shim, bool) {
+func (p *Program) shim(l Launch) (shim, bool) {
 	s := shim{
 		Inherited:     p.Inherited,
 		Setsid:        p.Setsid,
@@ -77,9 +105,12 @@ func (p *Program) shim() (shim, bool) {
 		Terminal:      p.Setsid && isTerminal(0),
 		Reparent:      p.Reparent,
 		ReparentUntil: p.ReparentUntil,
-		ListenPID:     environ(p.Env, "LISTEN_PID") == strconv.Itoa(os.Getpid()),
+		ListenPID:     len(l.FDs) > 0 || environ(l.Env, "LISTEN_PID") == strconv.Itoa(os.Getpid()),
+		Guard:         p.Guard && len(l.FDs) > 0,
+		User:          p.User,
 	}
-	return s, s.Inherited.Ignored != 0 || s.Foreground || s.Terminal || s.Reparent || s.ListenPID
+	byFD := l.Image != nil && !l.Image.inPlace()
+	return s, byFD || s.User != nil || s.Inherited.Ignored != 0 || s.Foreground || s.Terminal || s.Reparent || s.ListenPID
 }
 
 // letGoOfTerminal makes the terminal free for the session that the app will lead. Where we lead the session that

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"syscall"
 	"testing"
 
@@ -43,13 +44,15 @@ func TestShimTravelsUnchanged(t *testing.T) {
 		{},
 		{Inherited: signals.Inherited{Ignored: 1 << 63, Mask: 1}, Setsid: true, ReparentUntil: 12, Result: 200},
 		{Foreground: true, Terminal: true, ListenPID: true, Reparent: true},
+		{Guard: true, KeepImage: true, FDs: 1000, Image: 1004, User: &User{UID: 1000, GID: 1000}},
+		{User: &User{UID: 1, GID: 2, Groups: []int{2, 3, 4}}},
 	} {
 		got, err := decodeShim(s.encode())
-		if err != nil || got != s {
+		if err != nil || !reflect.DeepEqual(got, s) {
 			t.Errorf("%+v became %+v, %v", s, got, err)
 		}
 	}
-	for _, text := range []string{"", "1 2 3", "x 0 0 0 0", "1 2 3 4 5 6"} {
+	for _, text := range []string{"", "1 2 3", "x 0 0 0 0 0 0", "1 2 3 4 5 6", "1 2 3 4 5 6 7 8"} {
 		if _, err := decodeShim(text); err == nil {
 			t.Errorf("%q was decoded", text)
 		}

@@ -26,15 +26,16 @@ func TestMain(m *testing.M) {
 		upgrade.RunShim()
 	}
 	testproc.Main(map[string]func([]string) int{
-		"init":    helperInit,
-		"signals": helperSignals,
-		"orphans": helperOrphans,
-		"blocked": helperBlocked,
-		"litter":  helperLitter,
-		"kids":    helperKids,
-		"state":   helperState,
-		"server":  helperServer,
-		"stuck":   helperStuck,
+		"init":      helperInit,
+		"signals":   helperSignals,
+		"orphans":   helperOrphans,
+		"blocked":   helperBlocked,
+		"litter":    helperLitter,
+		"kids":      helperKids,
+		"state":     helperState,
+		"server":    helperServer,
+		"activated": helperActivated,
+		"stuck":     helperStuck,
 	})
 	os.Exit(m.Run())
 }

@@ -125,7 +125,7 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"--stop-timeout=-5s"}, "is negative"},
 		{[]string{"--rewrite", "NOSUCH:1"}, `"NOSUCH" is not a signal`},
 		{[]string{"-e", "256"}, "is not an exit code"},
-		{[]string{"--upgrade=maybe"}, "is none of auto, forward, off"},
+		{[]string{"--upgrade=maybe"}, "is none of auto, spawn, forward, off"},
 	} {
 		in := start(t, testproc.Options{}, c.flags, "true")
 		if code := in.Wait(); code != 1 || !strings.Contains(in.Stderr(), c.message) {

@@ -6,7 +6,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,10 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graceinit/graceinit/internal/config"
-	"github.com/graceinit/graceinit/internal/lifecycle"
 	"github.com/graceinit/graceinit/internal/logging"
-	"github.com/graceinit/graceinit/internal/notify"
-	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
 	"github.com/graceinit/graceinit/upgrade"
@@ -32,6 +28,9 @@ var version = "devel"
 func main() {
 	if upgrade.ShimRequested() {
 		upgrade.RunShim()
+	}
+	if code, ok := runCommand(os.Args); ok {
+		os.Exit(code)
 	}
 	inherited := signals.ReadInherited()
 	received, err := signals.Subscribe() // before anything that could take time: see there
@@ -70,7 +69,12 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 		return pause(received)
 	}
 	time.AfterFunc(shortLife, tuneRuntime)
-	loop := newLoop(&inv, inherited, received, log)
+	loop, err := newLoop(&inv, inherited, received, log)
+	if err != nil {
+		log.Error(err)
+		leaveTerminationMessage(inv.Settings.TerminationLog, err.Error(), log)
+		return upgrade.CodeNotStarted
+	}
 	code, cause := loop.Run()
 	if cause != "" {
 		leaveTerminationMessage(inv.Settings.TerminationLog, cause, log)
@@ -100,93 +104,6 @@ func becomeInit(inv *config.Invocation, log *logrus.Logger) error {
 	}
 	log.Debugf("not PID 1 but %d: running as a child subreaper", os.Getpid())
 	return nil
-}
-
-func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-chan signals.Signal, log *logrus.Logger) *lifecycle.Loop {
-	s := &inv.Settings
-	env := os.Environ()
-	loop := &lifecycle.Loop{
-		Config:     machineConfig(inv),
-		PIDFile:    s.PIDFile,
-		Signals:    received,
-		Log:        log,
-		WarnOnReap: bool(s.WarnOnReap),
-		OnQuiet:    settle,
-	}
-	// A NOTIFY_SOCKET from outside (podman --sdnotify) is the app's to talk to.
-	if _, set := os.LookupEnv("NOTIFY_SOCKET"); s.Upgrade != config.ModeOff && !set {
-		socket, err := notify.Listen()
-		if err != nil {
-			log.Warnf("%v; the app cannot say that it is ready", err)
-		} else {
-			env = append(env, "NOTIFY_SOCKET="+socket.Path)
-			loop.Notifications = receive(socket, log)
-		}
-	}
-	loop.Program = &upgrade.Program{
-		Args:          inv.Command,
-		Env:           env,
-		Inherited:     inherited,
-		Setsid:        inv.Persona.Setsid,
-		Reparent:      bool(s.Reparent),
-		ReparentUntil: s.UpgradeSignal,
-	}
-	return loop
-}
-
-// receive hands on what apps say of themselves.
-func receive(socket *notify.Socket, log *logrus.Logger) <-chan lifecycle.Notified {
-	c := make(chan lifecycle.Notified)
-	go func() {
-		for {
-			var lineage []int
-			m, err := socket.Receive(func(sender int) { lineage = procfs.Lineage(sender) })
-			if errors.Is(err, os.ErrClosed) {
-				return
-			}
-			if err != nil {
-				log.Debug(err)
-				continue
-			}
-			if m.Status != "" {
-				log.WithField("sender", m.Sender).Debugf("status: %q", m.Status)
-			}
-			c <- lifecycle.Notified{Lineage: lineage, Ready: m.Ready, MainPID: m.MainPID}
-		}
-	}()
-	return c
-}
-
-func machineConfig(inv *config.Invocation) lifecycle.Config {
-	s, p := &inv.Settings, &inv.Persona
-	c := lifecycle.Config{
-		Upgrades:          s.Upgrade != config.ModeOff,
-		Insist:            s.Upgrade == config.ModeForward,
-		UpgradeSignal:     s.UpgradeSignal,
-		PredecessorSignal: s.PredecessorSignal,
-		HasPIDFile:        s.PIDFile != "",
-		ShutdownSignals:   map[signals.Signal]bool{},
-		StopSignal:        s.StopSignal,
-		Rewrite:           s.Rewrite,
-		Dropped:           map[signals.Signal]bool{},
-		Group:             bool(s.Group),
-		Passive:           p.Passive,
-		SweepGroup:        p.Setsid,
-		Suspend:           p.Suspend,
-		DrainDelay:        time.Duration(s.DrainDelay),
-		StopTimeout:       time.Duration(s.StopTimeout),
-		DrainTimeout:      time.Duration(s.DrainTimeout),
-		KillTimeout:       time.Duration(s.KillTimeout),
-		ReadyTimeout:      time.Duration(s.ReadyTimeout),
-		Settle:            time.Duration(s.Settle),
-	}
-	for _, sig := range s.ShutdownSignals {
-		c.ShutdownSignals[sig] = true
-	}
-	for _, sig := range p.Dropped {
-		c.Dropped[sig] = true
-	}
-	return c
 }
 
 // pause keeps namespaces alive for others and reaps for them: ignoring SIGCHLD, the kernel discards the

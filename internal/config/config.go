@@ -15,16 +15,29 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"github.com/graceinit/graceinit/internal/listen"
 	"github.com/graceinit/graceinit/internal/signals"
 )
 
 // Settings are what a user can say. The zero value of a field means what its tag "default" says.
 type Settings struct {
-	Upgrade           Mode           `flag:"upgrade" arg:"MODE" default:"auto" help:"what the upgrade signal does: forward (the app upgrades itself), auto (forward if the main process would survive the signal), off (a signal like any other)"`
+	Upgrade           Mode           `flag:"upgrade" arg:"MODE" default:"auto" help:"what the upgrade signal does: spawn (graceinit starts the successor), forward (the app upgrades itself), auto (spawn if graceinit holds a listener, else forward if the main process would survive the signal), off (a signal like any other)"`
 	UpgradeSignal     signals.Signal `envconfig:"UPGRADE_SIGNAL" flag:"upgrade-signal" arg:"SIG" default:"USR2" help:"the signal that triggers an upgrade"`
-	PredecessorSignal signals.Signal `envconfig:"PREDECESSOR_SIGNAL" flag:"predecessor-signal" arg:"SIG" help:"in an upgrade, sent once to the predecessor when the successor is ready (nginx: QUIT, gunicorn: TERM); most servers stop by themselves"`
+	PredecessorSignal OptionalSignal `envconfig:"PREDECESSOR_SIGNAL" flag:"predecessor-signal" arg:"SIG" help:"in an upgrade, sent once to the predecessor when the successor is ready. Where the app upgrades itself (nginx: QUIT, gunicorn: TERM) by default none, since most such servers stop by themselves; in mode spawn by default the stop signal; none for an app that stops by itself there too (Envoy)"`
 	PIDFile           string         `envconfig:"PID_FILE" flag:"pid-file" arg:"PATH" help:"the app's pid file; it names the main process of an app that daemonises, and the successor"`
 	Reparent          Bool           `flag:"reparent" help:"start the app through an intermediate process that exits (foreground nginx upgrades only so)"`
+
+	Listen     listen.Specs    `flag:"listen" arg:"URL" help:"hold a listener and pass it to every generation (repeatable): tcp://:8080, tcp4, tcp6, udp, unix:///path, unix://@name, unixgram, unixpacket; options after commas: name=, backlog=, reuseport, v6only, mode=, owner="`
+	Dialects   listen.Dialects `envconfig:"DIALECT" flag:"dialect" arg:"NAME" help:"also tell the app of the listeners in this dialect (repeatable): server-starter, einhorn, nginx"`
+	User       string          `flag:"user" arg:"USER" help:"run the app as USER[:GROUP], names or numbers; graceinit itself keeps its own user"`
+	Check      Command         `flag:"check" arg:"CMD" help:"run CMD before an upgrade and refuse the upgrade if it fails (nginx -t)"`
+	Ready      Probe           `flag:"ready" arg:"PROBE" help:"how to see that a generation is ready: tcp:PORT, tcp:HOST:PORT, unix:PATH (somebody accepts connections there), exec:CMD (it exits with 0); READY=1 counts all the same"`
+	StopFirst  Bool            `envconfig:"STOP_FIRST" flag:"stop-first" help:"in mode spawn, start the successor when the predecessor has gone; connections wait meanwhile (for apps of which only one may run)"`
+	Probation  Duration        `flag:"probation" arg:"TIME" default:"30s" help:"in mode spawn, how long after it was ready a successor's death brings the predecessor's executable back"`
+	Watchdog   Duration        `flag:"watchdog" arg:"TIME" help:"abort the main process if it does not say WATCHDOG=1 at least so often, once it is ready"`
+	FDStoreMax Number          `envconfig:"FD_STORE_MAX" flag:"fd-store-max" arg:"N" default:"4096" help:"in mode spawn, how many fds the app may store for later generations (FDSTORE=1)"`
+	Control    string          `flag:"control" arg:"ADDRESS" help:"the control socket: a path, @name, or off (default: an abstract socket named after the PID namespace)"`
+	VerifyKey  string          `envconfig:"VERIFY_KEY" flag:"verify-key" arg:"KEY" help:"a minisign public key, or the path of a file with one: binaries delivered by graceinit upgrade --binary must be signed with it"`
 
 	ShutdownSignals SignalList     `envconfig:"SHUTDOWN_SIGNAL" flag:"shutdown-signal" arg:"SIG" default:"TERM" help:"begins the shutdown (repeatable)"`
 	StopSignal      signals.Signal `envconfig:"STOP_SIGNAL" flag:"stop-signal" arg:"SIG" help:"what the app is sent on shutdown (default: the signal received)"`
@@ -115,9 +128,40 @@ func (inv *Invocation) validate() error {
 	case s.Upgrade != ModeOff && contains(s.ShutdownSignals, s.UpgradeSignal):
 		return fmt.Errorf("%s is both --upgrade-signal and --shutdown-signal", s.UpgradeSignal)
 	}
+	if err := inv.validateSpawn(); err != nil {
+		return err
+	}
 	for _, sig := range append(SignalList{s.UpgradeSignal}, s.ShutdownSignals...) {
 		if sig != 0 && signals.FateOf(sig) == signals.Never {
 			return fmt.Errorf("%s cannot be caught, so it triggers nothing", sig)
+		}
+	}
+	return nil
+}
+
+// Spawns reports whether graceinit itself starts the successor, if the listeners are those that it holds.
+func (s *Settings) Spawns(listeners int) bool {
+	return s.Upgrade == ModeSpawn || listeners > 0 && s.Upgrade != ModeForward
+}
+
+// validateSpawn checks the settings that depend on who carries out an upgrade. Listeners that were passed to us may
+// decide about that too, but not against a setting.
+func (inv *Invocation) validateSpawn() error {
+	s := &inv.Settings
+	spawns := s.Spawns(len(s.Listen))
+	switch {
+	case len(s.Listen) > 0 && s.Upgrade == ModeForward:
+		return errors.New("--listen and --upgrade=forward exclude each other: an app that upgrades itself opens its listeners itself")
+	case spawns && bool(s.Reparent):
+		return errors.New("--reparent is for an app that upgrades itself; not with --listen or --upgrade=spawn")
+	case spawns && s.PIDFile != "":
+		return errors.New("--pid-file is for an app that upgrades itself or daemonises; with --listen or --upgrade=spawn let it run in the foreground")
+	case s.Upgrade == ModeForward && bool(s.StopFirst):
+		return errors.New("--stop-first needs --listen or --upgrade=spawn")
+	}
+	for _, l := range s.Listen {
+		if port := l.TCPPort(); port != 0 && port == s.Ready.port {
+			return fmt.Errorf("--ready %s: graceinit itself holds that listener (%s), so a connection proves nothing; use READY=1, exec:, or another port", s.Ready.Text, l.URL)
 		}
 	}
 	return nil

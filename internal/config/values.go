@@ -17,13 +17,14 @@ type Mode string
 
 const (
 	ModeAuto    Mode = "auto"
+	ModeSpawn   Mode = "spawn"
 	ModeForward Mode = "forward"
 	ModeOff     Mode = "off"
 )
 
 // Set implements envconfig.Setter.
 func (m *Mode) Set(text string) error {
-	return setOneOf(m, text, ModeAuto, ModeForward, ModeOff)
+	return setOneOf(m, text, ModeAuto, ModeSpawn, ModeForward, ModeOff)
 }
 
 // Format is a log format.
@@ -108,6 +109,35 @@ func (c *Count) Set(text string) error {
 	}
 	*c = Count(n)
 	return nil
+}
+
+// Number is a count of things.
+type Number int
+
+// Set implements envconfig.Setter.
+func (n *Number) Set(text string) error {
+	parsed, err := strconv.ParseUint(text, 10, 20)
+	if err != nil {
+		return fmt.Errorf("%q is not a number up to a million", text)
+	}
+	*n = Number(parsed)
+	return nil
+}
+
+// OptionalSignal is a signal, none (zero, but Given), or nothing said.
+type OptionalSignal struct {
+	signals.Signal
+	Given bool
+}
+
+// Set implements envconfig.Setter.
+func (o *OptionalSignal) Set(text string) error {
+	o.Given = true
+	if text == "none" {
+		o.Signal = 0
+		return nil
+	}
+	return o.Signal.Set(text)
 }
 
 // SignalList is a list of signals.

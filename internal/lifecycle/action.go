@@ -1,16 +1,39 @@
 package lifecycle
 
 import (
+	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
+	"github.com/graceinit/graceinit/upgrade"
 )
 
 // Action is something to be done. The loop carries actions out in order; what comes of them is an event.
 type Action interface{ action() }
 
 type (
-	// Start starts the main process of generation 1. It is answered by Started or StartFailed.
-	Start struct{}
+	// Start starts a generation. It is answered by Started or StartFailed.
+	Start struct {
+		Image      *upgrade.Image // nil: what the command names
+		Generation int
+		Epoch      int // how many live generations in a row came before it
+	}
+
+	// Find resolves the command anew and holds what it finds. It is answered by Found or NotFound.
+	Find struct{}
+
+	// Release closes an executable that nobody will start again.
+	Release struct{ Image *upgrade.Image }
+
+	// Run starts a helper, a command of the user's. It is answered by HelperStarted or HelperFailed.
+	Run struct {
+		Helper     Helper
+		Image      *upgrade.Image // what a check is about, nil without one
+		Generation int            // whom a probe is about
+		PID        int
+	}
+
+	// Probe tries to connect to where a ready successor listens. It is answered by Probed, later.
+	Probe struct{}
 
 	// Look reads the process table and is answered by Looked.
 	Look struct {
@@ -21,6 +44,9 @@ type (
 		Known  func(*procfs.Process) bool
 		// Connections asks for established connections too.
 		Connections bool
+		// Accepts asks of which of these processes, with their descendants, one accepts connections on the
+		// listeners that we hold.
+		Accepts []int
 	}
 
 	// Kill sends a signal to one process, or with Group to the process group of the main process. It is
@@ -37,6 +63,24 @@ type (
 		Signal signals.Signal
 		Group  int
 	}
+
+	// Store keeps fds for later generations, Unstore forgets them.
+	Store struct {
+		Name string
+		FDs  []int
+	}
+	Unstore struct{ Name string }
+
+	// Relay hands on to a service manager outside what the main process has said of itself.
+	Relay struct{ Text string }
+
+	// Accepted answers Asked: the upgrade with this number is, or will be, the one that was asked for; zero where
+	// there is nothing to follow. Refused says why nothing will happen.
+	Accepted struct{ Upgrade int }
+	Refused  struct{ Reason string }
+
+	// Tell tells who follows an upgrade how far it is.
+	Tell struct{ control.Progress }
 
 	// Suspend stops the init itself until somebody continues it.
 	Suspend struct{}
@@ -65,6 +109,16 @@ const (
 	ForKill                    // the drain deadline has passed: who is to be killed?
 )
 
+// Helper is a command of the user's that the init runs.
+type Helper uint8
+
+const (
+	NoHelper    Helper = iota
+	CheckHelper        // --check: may the upgrade begin?
+	ProbeHelper        // --ready exec: is the successor ready?
+	helperKinds
+)
+
 // Level is how much a log line matters.
 type Level uint8
 
@@ -83,6 +137,16 @@ type Field struct {
 
 func (Start) action()    {}
 func (Look) action()     {}
+func (Find) action()     {}
+func (Release) action()  {}
+func (Run) action()      {}
+func (Probe) action()    {}
+func (Store) action()    {}
+func (Unstore) action()  {}
+func (Relay) action()    {}
+func (Accepted) action() {}
+func (Refused) action()  {}
+func (Tell) action()     {}
 func (Kill) action()     {}
 func (KillRest) action() {}
 func (Suspend) action()  {}

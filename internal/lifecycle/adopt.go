@@ -2,9 +2,9 @@ package lifecycle
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
+	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/reaper"
 )
@@ -56,7 +56,7 @@ func (m *Machine) successorIn(l Looked) procfs.ID {
 		return named
 	}
 	for _, u := range []*attempt{m.up, m.past} {
-		if u == nil {
+		if u == nil || u.spawned {
 			continue
 		}
 		// An upgrade that ended early may have been judged wrongly: the app may have taken longer, or its
@@ -81,9 +81,14 @@ func (m *Machine) takeOver(heir procfs.ID, table *procfs.Snapshot) {
 		u.readyAt = m.now // the predecessor has made place
 	}
 	m.pending = nil
-	m.main, m.since = heir, m.now
-	m.generation++
-	m.saysReady = u.saidReady
+	if u.spawned {
+		m.takePlace()
+	} else {
+		m.main, m.since, m.readyAt = heir, m.now, m.now
+		m.generation++
+		m.saysReady = u.saidReady
+		m.armWatchdog()
+	}
 	m.log(Debug, "successor adopted")
 	m.passStopOn()
 	if m.ending() {
@@ -109,11 +114,11 @@ func (m *Machine) takeOver(heir procfs.ID, table *procfs.Snapshot) {
 func (m *Machine) becomeMain(id procfs.ID) {
 	if m.state == Starting || m.mayDaemonise() {
 		m.daemonised = true
-	} else {
+	} else if !m.cfg.Spawn { // there it is a process of the same generation, named by MAINPID=
 		m.generation++
 	}
 	m.pending, m.main, m.past, m.mainPIDHint = nil, id, nil, 0
-	m.since = m.now
+	m.since, m.readyAt = m.now, m.now
 	if m.state == Starting {
 		m.enter(Running)
 	}
@@ -155,42 +160,15 @@ func (m *Machine) lookForDaemon() {
 	m.do(m.lookFor(ForExit))
 }
 
-// notified handles sd_notify(3) messages. Only processes below a generation speak for it.
-func (m *Machine) notified(n Notified) {
-	u := m.up
-	at := slices.Index(n.Lineage, m.main.PID)
-	if at < 0 || m.main.PID == 0 {
-		m.log(Debug, "notification ignored: its sender does not belong to the app", Field{"lineage", n.Lineage})
-		return
-	}
-	if n.MainPID != 0 {
-		m.mainPIDHint = n.MainPID
-	}
-	if !n.Ready {
-		return
-	}
-	if u == nil || u.gone {
-		m.saysReady = true
-		return
-	}
-	for _, pid := range n.Lineage[:at] {
-		u.heard[pid] = true
-	}
-	if u.heard[u.successor.PID] {
-		u.saidReady = true
-		m.lookSoon()
-	}
-}
-
 // countConnections counts what the predecessor's generation has still open.
 func (m *Machine) countConnections(s *procfs.Snapshot) {
 	u := m.up
 	if s.Established == nil || !u.draining && !u.gone {
 		return
 	}
-	ids := u.rest
+	ids := append([]procfs.ID{u.retiring}, u.rest...)
 	if !u.gone {
-		ids = append([]procfs.ID{m.main}, ids...)
+		ids[0] = m.main
 	}
 	total := 0
 	for _, id := range ids {
@@ -218,9 +196,9 @@ func (m *Machine) connectionsLeft() Field {
 // endUpgrade ends an upgrade whose predecessor has gone with its whole generation.
 func (m *Machine) endUpgrade() {
 	if m.up.forced {
-		m.report(Warn, "upgrade forced", "the drain timeout ended the predecessor")
+		m.report(Warn, control.StepForced, "the drain timeout ended the predecessor")
 	} else {
-		m.report(Info, "upgrade done", "")
+		m.report(Info, control.StepDone, "")
 	}
 	m.up = nil
 	m.past, m.mainPIDHint = nil, 0
@@ -232,48 +210,28 @@ func (m *Machine) endInPlace(reason string) {
 	if reason != "" {
 		level = Warn
 	}
-	m.report(level, "upgrade done in place", reason)
+	m.report(level, control.StepInPlace, reason)
 	m.since = m.now
 	m.giveUp()
 }
 
 func (m *Machine) failUpgrade(reason string) {
-	m.report(Warn, "upgrade failed", reason)
+	m.report(Warn, control.StepFailed, reason)
 	m.giveUp()
 }
 
 // giveUp ends an upgrade with the main process in place. A successor that lives beside it is remembered, be it
 // that of an earlier attempt.
 func (m *Machine) giveUp() {
+	if m.up.spawned {
+		m.abandon()
+		m.up = nil
+		m.enter(Running)
+		return
+	}
 	if m.past == nil || m.past.successor == (procfs.ID{}) || m.up.successor != (procfs.ID{}) {
 		m.past = m.up
 	}
 	m.up = nil
 	m.enter(Running)
-}
-
-// report writes the one line with which every upgrade ends.
-func (m *Machine) report(level Level, text, reason string) {
-	u := m.up
-	if u.reported {
-		return
-	}
-	u.reported = true
-	fields := []Field{{"from_generation", u.generation}, {"from_pid", u.record.Main.PID}}
-	if u.successor != (procfs.ID{}) {
-		fields = append(fields, Field{"to_generation", u.generation + 1}, Field{"to_pid", u.successor.PID})
-	}
-	if !u.readyAt.IsZero() {
-		fields = append(fields, Field{"ready", u.readyAt.Sub(u.began).Round(time.Millisecond)})
-	}
-	if began := u.drain.Began(); !began.IsZero() {
-		fields = append(fields, Field{"drain", m.now.Sub(began).Round(time.Millisecond)}, m.connectionsLeft())
-		if u.connections != unknown {
-			fields = append(fields, Field{"connections_seen", fmt.Sprintf("%s before the end", m.now.Sub(u.connectionsAt).Round(time.Millisecond))})
-		}
-	}
-	if reason != "" {
-		fields = append(fields, Field{"reason", reason})
-	}
-	m.do(Log{Level: level, Text: text, Fields: fields})
 }

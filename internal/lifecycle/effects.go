@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/graceinit/graceinit/internal/listen"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/reaper"
 	"github.com/graceinit/graceinit/upgrade"
@@ -16,27 +17,117 @@ import (
 
 // effects carries out what Step decides. Each method returns the event that answers the action, or nil.
 type effects struct {
-	program *upgrade.Program
-	pidFile string
-	self    int
-	initPID bool // we are PID 1
+	program   *upgrade.Program
+	listeners []listen.Listener
+	dialects  listen.Dialects
+	check     []string // the commands of the helpers
+	probeRun  []string
+	probeAddr unix.Sockaddr // where a probe connects to, nil without one
+	probes    chan Event
+	store     store
+	spawn     bool
+	pidFile   string
+	self      int
+	initPID   bool // we are PID 1
 }
 
-func (e *effects) start() Event {
-	pid, err := e.program.Start()
-	if err != nil {
-		code := upgrade.CodeNotStarted
-		var execErr *upgrade.ExecError
-		if errors.As(err, &execErr) {
-			code = execErr.Code
+func (e *effects) start(a Start) Event {
+	launch := upgrade.Launch{Image: a.Image}
+	if e.spawn {
+		e.store.prune()
+		for _, l := range e.listeners {
+			launch.FDs = append(launch.FDs, l.FD)
 		}
-		return StartFailed{Code: code, Err: err}
+		for _, s := range e.store.entries {
+			launch.FDs = append(launch.FDs, s.fd)
+		}
+		launch.Env = listen.Environment(e.program.Env, e.listeners, e.store.names(), a.Generation, e.dialects)
+		launch.Env = setenv(launch.Env, "GRACEINIT_GENERATION", strconv.Itoa(a.Generation))
+		launch.Env = setenv(launch.Env, "RESTART_EPOCH", strconv.Itoa(a.Epoch))
 	}
-	id := procfs.ID{PID: pid}
+	started, err := e.program.Start(launch)
+	if err != nil {
+		return StartFailed{Code: upgrade.CodeOf(err), Err: err}
+	}
+	return Started{Main: identify(started.PID), Guard: started.Guard}
+}
+
+// identify adds the start time to the pid of a child.
+func identify(pid int) procfs.ID {
 	if p, err := procfs.Stat(pid); err == nil && procfs.Ours() == nil {
-		id = p.ID
+		return p.ID
 	}
-	return Started{Main: id}
+	return procfs.ID{PID: pid}
+}
+
+func (e *effects) find() Event {
+	image, err := e.program.Find()
+	if err != nil {
+		return NotFound{err}
+	}
+	return Found{image}
+}
+
+// run starts a helper in a process group of its own.
+func (e *effects) run(a Run) Event {
+	args := e.check
+	if a.Helper == ProbeHelper {
+		args = e.probeRun
+	}
+	env := setenv(e.program.Env, "GRACEINIT_GENERATION", strconv.Itoa(a.Generation))
+	env = setenv(env, "GRACEINIT_PID", strconv.Itoa(a.PID))
+	if a.Image != nil {
+		env = setenv(env, "GRACEINIT_BINARY", a.Image.Reachable())
+	}
+	helper := upgrade.Program{Args: args, Env: env, Dir: e.program.Dir, Inherited: e.program.Inherited}
+	started, err := helper.Start(upgrade.Launch{})
+	if err != nil {
+		return HelperFailed{Helper: a.Helper, Err: err}
+	}
+	return HelperStarted{Helper: a.Helper, PID: started.PID}
+}
+
+// probe connects without blocking the loop.
+func (e *effects) probe() {
+	go func() { e.probes <- Probed{connect(e.probeAddr)} }()
+}
+
+// connect reports whether somebody accepts connections at the address.
+func connect(to unix.Sockaddr) error {
+	family := unix.AF_UNIX
+	switch to.(type) {
+	case *unix.SockaddrInet4:
+		family = unix.AF_INET
+	case *unix.SockaddrInet6:
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, to); !errors.Is(err, unix.EINPROGRESS) {
+		return err
+	}
+	const patience = 1000 // ms
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, patience); n == 0 && err == nil {
+		return unix.ETIMEDOUT
+	}
+	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && errno != 0 {
+		err = unix.Errno(errno)
+	}
+	return err
+}
+
+func setenv(env []string, name, value string) []string {
+	set := make([]string, 0, len(env)+1)
+	for _, e := range env {
+		if !strings.HasPrefix(e, name+"=") {
+			set = append(set, e)
+		}
+	}
+	return append(set, name+"="+value)
 }
 
 // kill signals one process. A child of ours cannot have been reaped by anybody else, so its pid is its; any
@@ -133,6 +224,16 @@ func (e *effects) look(l Look) Event {
 	table.Listening, table.ListeningErr = procfs.Listening()
 	if l.Connections {
 		table.Established, table.EstablishedErr = procfs.Established()
+	}
+	if len(l.Accepts) > 0 {
+		sockets := map[uint64]bool{}
+		for _, l := range e.listeners {
+			sockets[l.Inode] = true
+		}
+		answer.Accepts = map[int]procfs.Accepting{}
+		for _, pid := range l.Accepts {
+			answer.Accepts[pid] = table.Accepts(pid, sockets)
+		}
 	}
 	answer.PIDFile = e.readPIDFile()
 	return answer

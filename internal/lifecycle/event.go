@@ -1,22 +1,53 @@
 package lifecycle
 
 import (
+	"github.com/graceinit/graceinit/internal/control"
+	"github.com/graceinit/graceinit/internal/notify"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
+	"github.com/graceinit/graceinit/upgrade"
 )
 
 // Event is something that happened. The loop hands events to Machine.Step one at a time.
 type Event interface{ event() }
 
 type (
-	// Started answers Start: the main process of generation 1 runs.
-	Started struct{ Main procfs.ID }
+	// Started answers Start: the generation's main process runs. Guard is the pid of a shim that stays as its
+	// parent, or zero.
+	Started struct {
+		Main  procfs.ID
+		Guard int
+	}
 
-	// StartFailed answers Start: there is no main process. Code is the exit code for it.
+	// StartFailed answers Start. Code is the exit code for it.
 	StartFailed struct {
 		Code int
 		Err  error
+	}
+
+	// Found answers Find: what the command names now. NotFound says that it cannot be executed.
+	Found    struct{ Image *upgrade.Image }
+	NotFound struct{ Err error }
+
+	// HelperStarted answers Run. HelperFailed says that the helper could not be started.
+	HelperStarted struct {
+		Helper Helper
+		PID    int
+	}
+	HelperFailed struct {
+		Helper Helper
+		Err    error
+	}
+
+	// Probed answers Probe: what kept the probe from succeeding, or nil.
+	Probed struct{ Err error }
+
+	// Asked is a request over the control socket: an upgrade, with or without an executable that came along, a
+	// rollback, or a stop. It is answered by Accepted or Refused.
+	Asked struct {
+		Op    control.Op
+		Image *upgrade.Image
 	}
 
 	// Signalled is a signal that the init received.
@@ -35,7 +66,9 @@ type (
 	Looked struct {
 		For     Purpose
 		Table   *procfs.Snapshot
-		PIDFile int   // the pid in the app's pid file, zero without one
+		PIDFile int // the pid in the app's pid file, zero without one
+		// Accepts tells, of those asked about, whether a process or a descendant accepts connections.
+		Accepts map[int]procfs.Accepting
 		Err     error // the process table could not be read; Table is empty then
 	}
 
@@ -43,8 +76,7 @@ type (
 	// ancestors, as far as they could be seen.
 	Notified struct {
 		Lineage []int
-		Ready   bool
-		MainPID int
+		notify.Message
 	}
 
 	// KillFailed answers Kill: the signal did not reach the process.
@@ -58,12 +90,18 @@ type (
 	Tick struct{}
 )
 
-func (Started) event()     {}
-func (StartFailed) event() {}
-func (Signalled) event()   {}
-func (ChildExited) event() {}
-func (Childless) event()   {}
-func (Looked) event()      {}
-func (Notified) event()    {}
-func (KillFailed) event()  {}
-func (Tick) event()        {}
+func (Started) event()       {}
+func (StartFailed) event()   {}
+func (Found) event()         {}
+func (NotFound) event()      {}
+func (HelperStarted) event() {}
+func (HelperFailed) event()  {}
+func (Probed) event()        {}
+func (Asked) event()         {}
+func (Signalled) event()     {}
+func (ChildExited) event()   {}
+func (Childless) event()     {}
+func (Looked) event()        {}
+func (Notified) event()      {}
+func (KillFailed) event()    {}
+func (Tick) event()          {}

@@ -9,7 +9,11 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
+	"github.com/graceinit/graceinit/internal/control"
+	"github.com/graceinit/graceinit/internal/listen"
+	"github.com/graceinit/graceinit/internal/notify"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
 	"github.com/graceinit/graceinit/upgrade"
@@ -20,17 +24,31 @@ type Loop struct {
 	Config  Config
 	Program *upgrade.Program
 	PIDFile string
+	Version string
+
+	Listeners    []listen.Listener // held for the app, in mode spawn
+	Dialects     listen.Dialects
+	Check        []string      // the command that decides whether an upgrade may begin, or nil
+	ProbeCommand []string      // the command that finds out whether a generation is ready, or nil
+	ProbeAddress unix.Sockaddr // likewise where to connect, or nil
+	StoreMax     int           // how many fds the app may store
+	RelayTo      string        // the NOTIFY_SOCKET of a service manager outside, or empty
 
 	Signals       <-chan signals.Signal
-	Notifications <-chan Notified // nil without a notification socket
+	Notifications <-chan Notified         // nil without a notification socket
+	Requests      <-chan *control.Request // nil without a control socket
 	Log           *logrus.Logger
 	WarnOnReap    bool
 	OnQuiet       func() // called, beside the loop, when it has rested a moment after some work; or nil
 
-	machine *Machine
-	effects effects
-	watcher *reaper.Watcher
-	exit    *Exit
+	machine   *Machine
+	effects   effects
+	watcher   *reaper.Watcher
+	exit      *Exit
+	began     time.Time
+	reaped    uint64
+	childless bool // the watcher rests
+	audience  audience
 
 	work     atomic.Uint64 // how often the loop went round
 	restless atomic.Bool   // a timer waits for the loop to rest
@@ -39,9 +57,14 @@ type Loop struct {
 // Run starts the app and returns when the init is to exit: with what code, and what the cause was.
 func (l *Loop) Run() (code int, cause string) {
 	self := os.Getpid()
+	l.began = time.Now()
 	l.Config.Self = self
 	l.machine = New(l.Config)
-	l.effects = effects{program: l.Program, pidFile: l.PIDFile, self: self, initPID: self == 1}
+	l.effects = effects{
+		program: l.Program, listeners: l.Listeners, dialects: l.Dialects, store: store{max: l.StoreMax},
+		check: l.Check, probeRun: l.ProbeCommand, probeAddr: l.ProbeAddress, probes: make(chan Event, 1),
+		spawn: l.Config.Spawn, pidFile: l.PIDFile, self: self, initPID: self == 1,
+	}
 	l.watcher = reaper.Watch()
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
@@ -62,10 +85,16 @@ func (l *Loop) Run() (code int, cause string) {
 			l.reap()
 		case n := <-l.Notifications:
 			l.step(n)
+			notify.CloseAll(n.FDs) // what is to be kept has been copied
+		case r := <-l.Requests:
+			l.serve(r)
+		case e := <-l.effects.probes:
+			l.step(e)
 		case <-timer.C:
 			l.step(Tick{})
 		}
 	}
+	l.audience.dismiss()
 	return l.exit.Code, l.exit.Cause
 }
 
@@ -103,7 +132,11 @@ func (l *Loop) step(e Event) {
 			l.Log.Errorf("BUG: %v on %T; going on\n%s", r, e, debug.Stack())
 		}
 	}()
+	before := l.machine.State()
 	l.carryOut(l.machine.Step(time.Now(), e))
+	if l.machine.State() != before {
+		l.audience.show(l.status)
+	}
 }
 
 func (l *Loop) carryOut(actions []Action) {
@@ -111,7 +144,17 @@ func (l *Loop) carryOut(actions []Action) {
 		var answer Event
 		switch a := a.(type) {
 		case Start:
-			answer = l.effects.start()
+			answer = l.effects.start(a)
+			l.watch()
+		case Find:
+			answer = l.effects.find()
+		case Release:
+			a.Image.Close()
+		case Run:
+			answer = l.effects.run(a)
+			l.watch()
+		case Probe:
+			l.effects.probe()
 		case Look:
 			answer = l.effects.look(a)
 		case Kill:
@@ -119,6 +162,22 @@ func (l *Loop) carryOut(actions []Action) {
 			answer = l.effects.kill(a, main)
 		case KillRest:
 			l.effects.killRest(a)
+		case Store:
+			if err := l.effects.store.add(a.Name, a.FDs); err != nil {
+				l.Log.Warn(err)
+			}
+		case Unstore:
+			l.effects.store.remove(a.Name)
+		case Relay:
+			if err := notify.Send(l.RelayTo, a.Text); err != nil {
+				l.Log.Debug(err)
+			}
+		case Accepted:
+			l.audience.accept(a.Upgrade)
+		case Refused:
+			l.audience.refuse(a.Reason)
+		case Tell:
+			l.audience.tell(a.Progress)
 		case Suspend:
 			l.effects.suspend()
 		case Log:
@@ -133,6 +192,14 @@ func (l *Loop) carryOut(actions []Action) {
 	}
 }
 
+// watch has the watcher go on after there was nothing to watch.
+func (l *Loop) watch() {
+	if l.childless {
+		l.childless = false
+		l.watcher.Resume()
+	}
+}
+
 // reapAtOnce is how many children are reaped before others get their turn, the log's writer among them: it
 // holds more lines than that.
 const reapAtOnce = 128
@@ -142,7 +209,7 @@ func (l *Loop) reap() {
 		pid, status, err := reaper.Reap()
 		switch {
 		case errors.Is(err, reaper.ErrNoChild):
-			// Nothing to watch any more, and nothing that could be started.
+			l.childless = true // nothing to watch until something is started
 			l.step(Childless{})
 			return
 		case err != nil:
@@ -153,6 +220,7 @@ func (l *Loop) reap() {
 			l.watcher.Resume()
 			return
 		}
+		l.reaped++
 		if main, _ := l.machine.Main(); l.WarnOnReap && pid != main.PID {
 			l.Log.Warnf("reaped orphan pid %d: %s", pid, status)
 		}

@@ -20,9 +20,11 @@ import (
 	"time"
 
 	"github.com/graceinit/graceinit/drain"
+	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
+	"github.com/graceinit/graceinit/upgrade"
 )
 
 // Config is what the machine needs to know of the settings. Durations of zero end at once.
@@ -30,6 +32,13 @@ type Config struct {
 	Self int // the init's own pid
 
 	Upgrades          bool           // the upgrade signal means an upgrade
+	Spawn             bool           // the init itself starts the successor
+	StopFirst         bool           // with Spawn: only when the predecessor has gone
+	HasCheck          bool           // a command decides whether an upgrade may begin
+	HasProbe          bool           // a generation is ready when it answers a probe
+	KeepsPredecessor  bool           // with Spawn: PredecessorSignal zero means none
+	ProbeRuns         bool           // that probe is a command
+	HoldsListeners    bool           // with Spawn: generations get listeners from the init
 	Insist            bool           // mode forward: forward even if nothing is known about the main process's signals
 	UpgradeSignal     signals.Signal // what triggers an upgrade
 	PredecessorSignal signals.Signal // what the predecessor is told to stop by, zero for nothing
@@ -45,6 +54,9 @@ type Config struct {
 	Suspend         bool // stop ourselves too when the terminal stops the app
 
 	DrainDelay, StopTimeout, DrainTimeout, KillTimeout, ReadyTimeout, Settle time.Duration
+
+	Probation time.Duration // with Spawn: how long after it was ready a successor's death rolls back
+	Watchdog  time.Duration // how long a ready main process may be silent, zero for ever
 }
 
 // debounce is the shortest time between two forwarded upgrade signals.
@@ -60,18 +72,36 @@ type Machine struct {
 	state           State
 	main, lastMain  procfs.ID // now, and the one before it, which has been reaped
 	generation      int
-	saysReady       bool      // the main process's generation has said READY=1
+	epoch           int            // how many live generations in a row came before the main process
+	image, previous *upgrade.Image // with Spawn: the main process's executable, and its predecessor's
+	guard           int            // the shim that stays as the main process's parent, or zero
+	saysReady       bool           // the main process's generation has said READY=1
+	readyAt         time.Time      // when the main process was ready, zero as long as it is not
+	said            map[int]said   // by pid of a main process: what it has said of itself
+	watchdog        watchdog
+	probe           probe
+	helpers         [helperKinds]helper
+	checked         bool      // the check of a forwarded upgrade has passed
 	since           time.Time // when the main process became that, or changed in place
 	daemonised      bool      // the main process is one that daemonised
 	pidFileBy       time.Time // until then a daemonising app may write its pid file
 	nextPIDFileLook time.Time
 
-	up           *attempt  // the upgrade in progress, nil without one
-	held         bool      // a trigger waits
-	triggeredAt  time.Time // when the last trigger was acted upon
-	past         *attempt  // the last upgrade, if it ended with the main process in place
-	mainPIDHint  int       // the last MAINPID=
+	up           *attempt       // the upgrade in progress, nil without one
+	held         bool           // a trigger waits
+	wanted       *upgrade.Image // the executable that the waiting trigger asks for, nil: what the command names
+	goingBack    bool           // the waiting trigger is a rollback
+	serial       int            // of the last upgrade that was asked for
+	pendingNo    int            // serial of the upgrade that waits or is being looked into, zero without
+	triggeredAt  time.Time      // when the last trigger was acted upon
+	past         *attempt       // the last upgrade, if it ended with the main process in place
+	mainPIDHint  int            // the last MAINPID=
 	saidNoAccess bool
+	probation    *probation // of the last upgrade, as long as it lasts
+	rollback     rollback
+	strays       []stray // failed successors, and whatever else is to end soon
+	last         *control.Progress
+	counters     control.Counters
 
 	shutdown   drain.Drain
 	stopSignal signals.Signal
@@ -87,11 +117,17 @@ type Machine struct {
 
 // New returns a machine that has not begun. Begin starts it.
 func New(cfg Config) *Machine {
-	return &Machine{cfg: cfg, generation: 1, stopped: map[procfs.ID]bool{}}
+	return &Machine{cfg: cfg, generation: 1, stopped: map[procfs.ID]bool{}, said: map[int]said{},
+		counters: control.Counters{Upgrades: map[control.Step]int{}}}
 }
 
 // Begin returns the first actions.
-func (m *Machine) Begin() []Action { return []Action{Start{}} }
+func (m *Machine) Begin() []Action {
+	if m.cfg.Spawn {
+		return []Action{Find{}}
+	}
+	return []Action{Start{Generation: 1}}
+}
 
 // State returns where the life is.
 func (m *Machine) State() State { return m.state }
@@ -107,13 +143,21 @@ func (m *Machine) Step(now time.Time, event Event) []Action {
 	}
 	switch e := event.(type) {
 	case Started:
-		m.main, m.leader, m.since = e.Main, e.Main.PID, m.now
-		m.enter(Running)
-		m.log(Debug, "started")
+		m.started(e)
 	case StartFailed:
-		m.log(Error, e.Err.Error())
-		m.enter(Exited)
-		m.do(Exit{Code: e.Code, Cause: e.Err.Error()})
+		m.startFailed(e)
+	case Found:
+		m.found(e.Image)
+	case NotFound:
+		m.notFound(e.Err)
+	case HelperStarted:
+		m.helperStarted(e)
+	case HelperFailed:
+		m.helperEnded(e.Helper, e.Err)
+	case Probed:
+		m.probed(e.Err)
+	case Asked:
+		m.asked(e)
 	case Signalled:
 		m.signalled(e.Signal)
 	case ChildExited:
@@ -144,12 +188,22 @@ func (m *Machine) Deadline() (time.Time, bool) {
 	consider(m.shutdown.Deadline())
 	consider(m.sweep.Deadline())
 	consider(m.nextPIDFileLook, m.awaitsPIDFile())
+	for i := range m.strays {
+		consider(m.strays[i].drain.Deadline())
+	}
 	if m.state != Sweeping && m.state != Exited {
 		consider(m.triggeredAt.Add(debounce), m.held && !m.busy())
-		if m.up != nil {
-			consider(m.up.nextLook, !m.ending())
-			consider(m.up.readyBy, !m.ending() && !m.up.draining && !m.up.gone)
-			consider(m.up.drain.Deadline())
+		consider(m.readinessDeadline())
+		consider(m.watchdogDeadline())
+		consider(m.restartDeadline())
+		if m.probation != nil {
+			consider(m.probation.until, m.probationMayEnd())
+		}
+		if u := m.up; u != nil {
+			consider(u.nextLook, !m.ending() && m.state != Preparing)
+			consider(u.retryAt, !m.ending() && m.state == Preparing)
+			consider(u.readyBy, !m.ending() && u.awaitsReadiness() && m.state != Restarting)
+			consider(u.drain.Deadline())
 		}
 	}
 	return first, !first.IsZero()
@@ -166,12 +220,21 @@ func (m *Machine) expire() {
 	for step := m.sweep.Expire(m.now); step != drain.Nothing && m.state == Sweeping; step = m.sweep.Expire(m.now) {
 		m.sweepStep(step)
 	}
-	if m.state == Sweeping || m.state == Exited {
-		return
+	if m.state != Sweeping && m.state != Exited {
+		m.expireServing()
 	}
+	m.expireStrays()
+}
+
+// expireServing acts on the deadlines of a life that has not begun to end for good.
+func (m *Machine) expireServing() {
 	if m.up != nil {
 		m.upgradeExpire()
 	}
+	m.expireRestart()
+	m.expireProbation()
+	m.expireReadiness()
+	m.expireWatchdog()
 	if m.held && !m.busy() && !m.now.Before(m.triggeredAt.Add(debounce)) {
 		m.held = false
 		m.askForUpgrade()
@@ -217,6 +280,7 @@ func (m *Machine) forward(s signals.Signal) {
 	if m.cfg.ShutdownSignals[s] && m.mayHaveSuccessor(reaper.Status{}) {
 		m.passedStop = s
 	}
+	m.counters.Forwarded++
 	m.log(Debug, fmt.Sprintf("%s forwarded", s), Field{"to", target.PID})
 	m.do(Kill{Target: target, Signal: s, Group: m.group()})
 }
@@ -234,29 +298,55 @@ func (m *Machine) killFailed(e KillFailed) {
 
 // exited handles the end of a child.
 func (m *Machine) exited(pid int, status reaper.Status) {
+	m.forgetStray(pid)
 	if m.main.PID == 0 || pid != m.main.PID {
-		if m.past != nil && m.past.successor.PID == pid {
-			m.past.successor = procfs.ID{}
-		}
-		if u := m.up; u != nil && u.successor.PID == pid {
-			m.successorDied()
-		} else if u != nil {
-			u.rest = slices.DeleteFunc(u.rest, func(id procfs.ID) bool { return id.PID == pid })
-			if u.gone {
-				m.lookSoon()
-			}
-		}
+		m.otherExited(pid, status)
 		return
 	}
 	m.log(Debug, "main process "+status.String())
-	m.exitText = fmt.Sprintf("main process (generation %d, pid %d) %s", m.generation, pid, status)
-	m.lastMain, m.main = m.main, procfs.ID{}
-	if m.state == Killing || !m.mayHaveSuccessor(status) {
+	m.exitText = fmt.Sprintf("main process (generation %d, pid %d) %s", m.generation, pid, m.words(pid, status))
+	m.lastMain, m.main, m.guard = m.main, procfs.ID{}, 0
+	m.watchdog, m.readyAt = watchdog{}, time.Time{}
+	delete(m.said, pid)
+	switch u := m.up; {
+	case m.state == Killing && !m.retiringLives():
 		m.mainGone(status)
+	case m.ending() && m.retiringLives():
+		m.pending = &status // it is handed out when the predecessor has gone too
+	case u != nil && u.stopFirst() && !m.ending():
+		m.startInPlace(status)
+	case m.probation != nil && !m.ending() && (u == nil || u.gone || u.successor == (procfs.ID{})):
+		m.rollBack(status)
+	case !m.mayHaveSuccessor(status):
+		m.mainGone(status)
+	default:
+		m.pending = &status
+		m.do(m.lookFor(ForExit))
+	}
+}
+
+// otherExited handles the end of a child that is not the main process: a predecessor, a successor, a helper, or an
+// orphan that nobody knows.
+func (m *Machine) otherExited(pid int, status reaper.Status) {
+	if m.helperExited(pid, status) {
 		return
 	}
-	m.pending = &status
-	m.do(m.lookFor(ForExit))
+	if m.past != nil && m.past.successor.PID == pid {
+		m.past.successor = procfs.ID{}
+	}
+	u := m.up
+	switch {
+	case u == nil:
+	case u.retiring.PID == pid:
+		m.retiringGone()
+	case u.successor.PID == pid && !u.gone:
+		m.successorDied(m.words(pid, status))
+	default:
+		u.rest = slices.DeleteFunc(u.rest, func(id procfs.ID) bool { return id.PID == pid })
+		if u.gone {
+			m.lookSoon()
+		}
+	}
 }
 
 // childless ends what can only wait for children.
@@ -264,7 +354,7 @@ func (m *Machine) childless() {
 	switch {
 	case m.state == Sweeping:
 		m.finish()
-	case m.awaitsPIDFile():
+	case m.awaitsPIDFile(), m.pending != nil && m.ending():
 		m.mainGone(*m.pending)
 		m.childless() // there is nothing to sweep
 	case m.main != (procfs.ID{}):

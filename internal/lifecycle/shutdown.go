@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/graceinit/graceinit/drain"
+	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
@@ -38,7 +39,7 @@ func (m *Machine) beginShutdown(sent signals.Signal) {
 		m.shutdownStep(m.shutdown.SkipDelay(m.now))
 		return
 	}
-	if m.awaitsPIDFile() {
+	if m.awaitsPIDFile() || m.state == Restarting || m.state == Starting {
 		m.mainGone(reaper.Status{Signal: syscall.Signal(sent)})
 		return
 	}
@@ -46,10 +47,10 @@ func (m *Machine) beginShutdown(sent signals.Signal) {
 	if m.cfg.StopSignal != 0 {
 		m.stopSignal = m.cfg.StopSignal
 	}
-	m.held = false
-	if m.up != nil {
-		m.report(Info, "upgrade ended by shutdown", "")
-		if m.up.gone {
+	m.endRequests()
+	if u := m.up; u != nil {
+		m.report(Info, control.StepShutdown, "")
+		if u.spawned && u.successor == (procfs.ID{}) && !u.draining || u.gone && u.retiring == (procfs.ID{}) {
 			m.up = nil // what is left of the predecessor's generation is swept with the rest
 		}
 	}
@@ -60,6 +61,22 @@ func (m *Machine) beginShutdown(sent signals.Signal) {
 		m.enter(Delaying)
 	}
 	m.shutdownStep(step)
+}
+
+// endRequests tells everybody who waits for an upgrade that is over, or will not begin.
+func (m *Machine) endRequests() {
+	m.held = false
+	m.endProbation()
+	if o := m.rollback.outcome; o.Upgrade != 0 {
+		m.rollback.outcome = control.Progress{}
+		o.Step, o.Reason, o.ExitCode = control.StepFailed, m.rollback.reason+", and there was no rollback", control.CodeFailed
+		m.finishProgress(o)
+	}
+	if m.pendingNo != 0 {
+		m.finishProgress(control.Progress{Upgrade: m.pendingNo, Step: control.StepShutdown, ExitCode: control.CodeFailed})
+		m.pendingNo = 0
+	}
+	m.dropWanted()
 }
 
 func (m *Machine) shutdownStep(step drain.Step) {
@@ -73,23 +90,32 @@ func (m *Machine) shutdownStep(step drain.Step) {
 	case drain.Kill:
 		m.enter(Killing)
 		m.log(Warn, "stop timeout: sending SIGKILL", Field{"stop_timeout", m.cfg.StopTimeout})
+		m.countDrain(drain.Kill, len(m.alive()))
 		for _, id := range m.alive() {
 			m.do(Kill{Target: id, Signal: sigKILL, Group: m.group()})
 		}
 	case drain.GiveUp:
+		m.countDrain(drain.GiveUp, 1)
+		if m.pending != nil { // only the predecessor is left
+			m.mainGone(*m.pending)
+			return
+		}
 		m.exitText = fmt.Sprintf("main process (generation %d, pid %d) did not end within %s of SIGKILL", m.generation, m.main.PID, m.cfg.KillTimeout)
 		m.mainGone(reaper.Status{Signal: syscall.SIGKILL})
 	}
 }
 
-// alive lists the live generations: the main process and, in an upgrade, the successor.
+// alive lists the live generations: the main process and, in an upgrade, the successor or the predecessor.
 func (m *Machine) alive() []procfs.ID {
 	var list []procfs.ID
 	if m.main != (procfs.ID{}) {
 		list = append(list, m.main)
 	}
-	if m.up != nil && m.up.successor != (procfs.ID{}) && m.up.successor != m.main {
+	if m.up != nil && m.up.successor != (procfs.ID{}) && !m.up.gone {
 		list = append(list, m.up.successor)
+	}
+	if m.retiringLives() {
+		list = append(list, m.up.retiring)
 	}
 	return list
 }
@@ -97,7 +123,7 @@ func (m *Machine) alive() []procfs.ID {
 // stopAll sends the stop signal to every live generation that is not draining already.
 func (m *Machine) stopAll() {
 	for _, id := range m.alive() {
-		draining := m.up != nil && m.up.draining && !m.up.gone && id == m.main
+		draining := m.up != nil && m.up.draining && (!m.up.gone && id == m.main || id == m.up.retiring)
 		if !draining {
 			m.stop(id)
 		}
@@ -110,16 +136,18 @@ func (m *Machine) stop(id procfs.ID) {
 		return
 	}
 	m.stopped[id] = true
+	m.counters.Stops++
 	m.do(Kill{Target: id, Signal: m.stopSignal, Group: m.group()})
 }
 
 // mainGone decides the exit code, and ends what else there is.
 func (m *Machine) mainGone(status reaper.Status) {
 	if m.up != nil {
-		m.report(Warn, "upgrade failed", m.exitText)
+		m.report(Warn, control.StepFailed, m.exitText)
 		m.up = nil
 	}
-	m.exit, m.pending, m.main, m.held = &status, nil, procfs.ID{}, false
+	m.endRequests()
+	m.exit, m.pending, m.main = &status, nil, procfs.ID{}
 	m.shutdown = drain.Drain{}
 	m.enter(Sweeping)
 	if m.cfg.Passive {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/graceinit/graceinit/internal/notify"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
@@ -76,10 +77,17 @@ func live(seed uint64, tracing bool) *world {
 	if first.kind == waits && w.rng.IntN(5) != 0 {
 		cfg.PredecessorSignal = quit
 	}
+	if w.rng.IntN(2) == 0 {
+		first.daemonises = false
+		w.becomeSpawning(&cfg)
+	}
 	w.machine = New(cfg)
 	w.machine.observe = w.checkTransition
 	w.fdsHidden = w.rng.IntN(12) == 0
 	w.schedule(first)
+	if w.spawning != nil {
+		w.scheduleRequests()
+	}
 	w.carryOut(w.machine.Begin(), first)
 	const end = 120 * time.Second
 	w.later(end, func() { w.shut() })
@@ -93,6 +101,9 @@ func live(seed uint64, tracing bool) *world {
 	}
 	if w.exited == nil && !cfg.Passive && len(w.violate) == 0 {
 		w.fail("the init has not ended")
+	}
+	if w.exited != nil && w.spawning != nil {
+		w.checkSpawnedEnd()
 	}
 	if w.exited != nil && w.reports != w.triggered {
 		w.fail("%d upgrades began, %d ended with a line", w.triggered, w.reports)
@@ -141,7 +152,7 @@ func (w *world) schedule(first *app) {
 	}
 	if w.rng.IntN(5) == 0 { // somebody who is not of the app speaks
 		w.later(at(), func() {
-			w.step(Notified{Lineage: []int{w.rng.IntN(20)}, Ready: true, MainPID: w.rng.IntN(20)})
+			w.step(Notified{Lineage: []int{w.rng.IntN(20)}, Message: notify.Message{Ready: true, MainPID: w.rng.IntN(20)}})
 		})
 	}
 }
@@ -178,13 +189,6 @@ func (w *world) advance(first *app) {
 		w.now = w.now.Add(time.Hour)
 	}
 	w.reapAll()
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // reapAll is the loop's part: every dead child of the init becomes an event.
@@ -224,7 +228,15 @@ func (w *world) step(e Event) {
 	if w.tracing {
 		w.trace = append(w.trace, fmt.Sprintf("%8s %-9s %T%+v", w.now.Sub(time.Unix(1e9, 0)).Round(time.Millisecond), before, e, e))
 	}
-	w.carryOut(w.machine.Step(w.now, e), nil)
+	w.depth++
+	actions := w.machine.Step(w.now, e)
+	if w.spawning != nil && (before == Restarting || before == Starting) && w.machine.State() == Sweeping {
+		w.shutWhileRestarting = true
+	}
+	w.carryOut(actions, nil)
+	if w.depth--; w.spawning != nil && w.depth == 0 {
+		w.checkSpawned()
+	}
 }
 
 func (w *world) carryOut(actions []Action, first *app) {
@@ -238,14 +250,34 @@ func (w *world) carryOut(actions []Action, first *app) {
 		}
 		switch a := a.(type) {
 		case Start:
-			w.start(first)
+			if w.spawning != nil {
+				w.spawn(a)
+			} else {
+				w.start(first)
+			}
+		case Find:
+			w.find()
+		case Release:
+			w.release(a.Image)
+		case Run:
+			w.run(a)
+		case Probe:
+			w.probe()
+		case Accepted:
+			w.accept(a)
+		case Refused:
+			w.answers++
+		case Tell:
+			if w.spawning != nil {
+				w.tell(a.Progress)
+			}
 		case Look:
 			w.look(a)
 		case Kill:
 			w.kill(a)
 		case KillRest:
 			for _, p := range append([]*process(nil), w.all...) {
-				if p.PID != self && w.live(p) {
+				if p.PID != self && w.live(p) && (a.Group == 0 || p.group == a.Group) {
 					w.deliver(p, a.Signal)
 				}
 			}
@@ -311,6 +343,11 @@ func (w *world) kill(k Kill) {
 		return
 	}
 	switch {
+	case w.spawning != nil && k.Signal == sigTERM:
+		w.checkSpawnedStop(k)
+		if w.stopping[k.Target]++; w.stopping[k.Target] > 1 {
+			w.fail("pid %d was told to stop twice", p.PID)
+		}
 	case k.Signal == quit && k.Target != w.machine.up.record.Main:
 		w.fail("a process other than the predecessor (pid %d) was sent the predecessor signal", p.PID)
 	case k.Signal == quit || k.Signal == sigTERM && !w.machine.cfg.Passive:
@@ -329,7 +366,7 @@ func (w *world) checkTransition(from, to State) {
 	if !legal[from][to] {
 		w.fail("illegal transition from %s to %s", from, to)
 	}
-	if to != Sweeping || !w.shutdownAt.IsZero() || w.blind || w.fdsHidden || !w.machine.cfg.Upgrades {
+	if w.spawning != nil || to != Sweeping || !w.shutdownAt.IsZero() || w.blind || w.fdsHidden || !w.machine.cfg.Upgrades {
 		return
 	}
 	past := w.machine.past
@@ -353,7 +390,8 @@ func (w *world) checkLog(l Log) {
 	case l.Text == "upgrade triggered":
 		w.triggered++
 		w.predecessor, _ = w.machine.Main()
-	case l.Text == "upgrade refused":
+	case l.Text == "upgrade refused" && w.spawning == nil:
+	case l.Text == "upgrade rolled back" && w.reports == w.triggered: // after it was done
 	case strings.HasPrefix(l.Text, "upgrade ") && l.Text != "upgrade signal held" && !strings.HasPrefix(l.Text, "upgrade signal"):
 		w.reports++
 		if l.Text != "upgrade done" {
@@ -369,6 +407,7 @@ func (w *world) checkLog(l Log) {
 func (w *world) checkExit(e Exit) {
 	switch {
 	case e.Code == w.code:
+	case w.spawning != nil && w.shutWhileRestarting && e.Code == 128+int(sigTERM):
 	case w.wasBlind: // a successor may have been adopted unseen
 	case strings.Contains(e.Cause, "did not end within") && e.Code == 137:
 	case strings.Contains(e.Cause, "pid file") && e.Code == 1:

@@ -10,9 +10,11 @@ const (
 	Starting   State = iota // the main process of generation 1 is being started
 	Running                 // the main process serves
 	Awaiting                // the upgrade signal was forwarded; no successor was seen yet
+	Preparing               // spawn: the executable is found and checked; nothing was started yet
 	Settling                // a successor lives but is not ready
 	Retiring                // the successor is ready; the predecessor has not begun to drain
 	Draining                // the predecessor, or the rest of its generation, finishes its work
+	Restarting              // spawn: the main process has gone, and another is being started in its place
 	Delaying                // shutdown: the drain delay runs, nobody was told yet
 	Stopping                // shutdown: the stop signal was sent
 	Killing                 // shutdown: SIGKILL was sent
@@ -21,8 +23,8 @@ const (
 	stateCount = int(Exited) + 1
 )
 
-var stateNames = [...]string{"starting", "running", "awaiting", "settling", "retiring", "draining",
-	"delaying", "stopping", "killing", "sweeping", "exited"}
+var stateNames = [...]string{"starting", "running", "awaiting", "preparing", "settling", "retiring", "draining",
+	"restarting", "delaying", "stopping", "killing", "sweeping", "exited"}
 
 func (s State) String() string { return stateNames[s] }
 
@@ -32,9 +34,11 @@ func (s State) Meaning() string {
 		"the main process of generation 1 is being started",
 		"the main process serves",
 		"the upgrade signal was forwarded; no successor was seen yet",
+		"spawn: the executable is found and checked; nothing was started yet",
 		"a successor lives but is not ready",
 		"the successor is ready; the predecessor has not begun to drain",
 		"the predecessor, or the rest of its generation, finishes its work",
+		"spawn: the main process has gone, and another is being started in its place: in a rollback, or with --stop-first",
 		"shutdown: the drain delay runs, nobody was told yet",
 		"shutdown: the stop signal was sent",
 		"shutdown: SIGKILL was sent",
@@ -66,6 +70,21 @@ var Transitions = []Transition{
 	{Draining, Awaiting, "predecessor listens again, no successor"},
 	{Draining, Retiring, "predecessor listens again"},
 	{Draining, Running, "the predecessor's generation has gone"},
+
+	{Running, Preparing, "spawn: upgrade triggered"},
+	{Preparing, Settling, "successor started"},
+	{Preparing, Draining, "--stop-first: predecessor was told to stop"},
+	{Preparing, Running, "refused, or the successor cannot be started"},
+	{Preparing, Sweeping, "main process exited"},
+	{Preparing, Delaying, "shutdown signal, drain delay"},
+	{Preparing, Stopping, "shutdown signal"},
+	{Draining, Restarting, "--stop-first: predecessor exited; or successor died in probation"},
+	{Running, Restarting, "successor died in probation"},
+	{Settling, Restarting, "--stop-first: successor died"},
+	{Restarting, Settling, "--stop-first: successor started"},
+	{Restarting, Running, "rolled back"},
+	{Restarting, Draining, "rolled back, while the predecessor still drains"},
+	{Restarting, Sweeping, "cannot be started, or shutdown signal"},
 
 	{Running, Starting, "daemonised: its pid file names the main process"},
 	{Starting, Sweeping, "nothing is left to run, or shutdown signal"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/upgrade"
@@ -17,6 +18,7 @@ func (m *Machine) trigger() {
 	case m.busy() || m.main.PID == 0 || m.now.Before(m.triggeredAt.Add(debounce)):
 		m.held = true
 		m.log(Debug, "upgrade signal held")
+		m.do(Tell{control.Progress{Upgrade: m.nextSerial(), Step: control.StepHeld, Waiting: "the upgrade in progress to end"}})
 	default:
 		m.askForUpgrade()
 	}
@@ -27,18 +29,32 @@ func (m *Machine) trigger() {
 // serves on beside a ready successor, as a supervisor does that upgrades in place.
 func (m *Machine) busy() bool {
 	u := m.up
-	return m.state == Starting || u != nil && (u.draining || u.gone || u.successor != procfs.ID{} && u.readyAt.IsZero())
+	return m.state == Starting || m.state == Restarting || m.helpers[CheckHelper].pid != 0 ||
+		u != nil && (u.spawned || u.draining || u.gone || u.successor != procfs.ID{} && u.readyAt.IsZero())
 }
 
 // askForUpgrade finds out whether the main process can be asked.
 func (m *Machine) askForUpgrade() {
 	m.triggeredAt = m.now
+	m.nextSerial()
+	if m.cfg.HasCheck && !m.cfg.Spawn && m.up == nil {
+		m.run(CheckHelper, nil)
+		return
+	}
 	m.do(m.lookFor(ForTrigger, m.main.PID))
 }
 
 // beginUpgrade forwards the upgrade signal, if the main process would survive it.
 func (m *Machine) beginUpgrade(l Looked) {
 	if m.ending() {
+		return
+	}
+	if m.cfg.Spawn && (m.busy() || m.main == (procfs.ID{})) { // something has come in between
+		m.held = true
+		return
+	}
+	if m.cfg.Spawn {
+		m.beginSpawn(l)
 		return
 	}
 	sent := m.rewritten(m.cfg.UpgradeSignal)
@@ -52,8 +68,7 @@ func (m *Machine) beginUpgrade(l Looked) {
 		return
 	}
 	if reason := m.objection(main, sent, l.Err); reason != "" {
-		m.do(Log{Level: Warn, Text: "upgrade refused", Fields: []Field{
-			{"from_generation", m.generation}, {"from_pid", m.main.PID}, {"reason", reason}}})
+		m.refuse(reason)
 		return
 	}
 	if main.FDsErr != nil && !m.saidNoAccess {
@@ -65,21 +80,30 @@ func (m *Machine) beginUpgrade(l Looked) {
 		m.endInPlace("asked again while the main process and the successor serve")
 	}
 	if m.up == nil {
-		m.up = &attempt{
-			record:      upgrade.NewRecord(l.Table, m.main),
-			generation:  m.generation,
-			began:       m.now,
-			readyBy:     m.now.Add(m.cfg.ReadyTimeout),
-			heard:       map[int]bool{},
-			connections: unknown,
-		}
+		m.newAttempt(l)
 		m.log(Info, "upgrade triggered", Field{"signal", sent})
 		m.enter(Awaiting)
+		m.tell(control.StepTriggered)
 	} else {
 		m.log(Info, "upgrade signal repeated", Field{"signal", sent})
 	}
 	m.do(Kill{Target: m.main, Signal: sent})
 	m.lookSoon()
+}
+
+// newAttempt begins to keep track of an upgrade.
+func (m *Machine) newAttempt(l Looked) *attempt {
+	m.up = &attempt{
+		serial:      m.takeSerial(),
+		record:      upgrade.NewRecord(l.Table, m.main),
+		generation:  m.generation,
+		began:       m.now,
+		readyBy:     m.now.Add(m.cfg.ReadyTimeout),
+		heard:       map[int]bool{},
+		mustSay:     m.saysReady,
+		connections: unknown,
+	}
+	return m.up
 }
 
 // objection says why the main process, nil if it is not alive, must not be sent the upgrade signal, or nothing.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/graceinit/graceinit/drain"
+	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/upgrade"
 )
@@ -12,6 +13,7 @@ import (
 // attempt is one upgrade, from its trigger to the end of the predecessor's generation.
 type attempt struct {
 	record     *upgrade.Record
+	serial     int
 	generation int       // the predecessor's
 	began      time.Time // when the upgrade signal was first forwarded
 	readyBy    time.Time
@@ -29,11 +31,36 @@ type attempt struct {
 	rest     []procfs.ID // what is left of its generation
 	forced   bool        // SIGKILL was needed
 
+	// The rest only where the init starts the successor.
+	spawned     bool
+	image       *upgrade.Image // the successor's executable, nil as long as it is not known
+	goingBack   bool           // it is the predecessor's predecessor's: a rollback on request
+	guard       int            // the shim that stays as the successor's parent, or zero
+	retiring    procfs.ID      // the predecessor, once the successor is the main process, as long as it lives
+	mustSay     bool           // the predecessor has said READY=1, so the successor has to
+	probed      bool           // the probe has succeeded
+	mainAccepts bool           // the predecessor was seen to accept connections
+	idle        bool           // the successor was seen not to
+	late        bool           // with --stop-first: it was killed because it was not ready in time
+	retryAt     time.Time      // when it is tried again to start the successor
+	delayed     error          // why it has to be
+
 	connections   int // of the predecessor's generation at the last look
 	connectionsAt time.Time
 
 	nextLook time.Time
 	reported bool // a shutdown ends an upgrade, but its successor must still be known
+}
+
+// stopFirst reports whether the predecessor has been told to make place for a successor that is not started yet.
+func (u *attempt) stopFirst() bool { return u.spawned && u.told && !u.gone }
+
+// awaitsReadiness reports whether the ready timeout runs.
+func (u *attempt) awaitsReadiness() bool {
+	if u.spawned {
+		return u.readyAt.IsZero() && !u.stopFirst() && !u.late // that is: Preparing or Settling
+	}
+	return !u.draining && !u.gone
 }
 
 // unknown stands for a number of connections that could not be seen; it must not read as none.
@@ -52,9 +79,15 @@ func (m *Machine) lookSoon() {
 func (m *Machine) lookFor(p Purpose, pids ...int) Look {
 	look := Look{For: p, Detail: pids}
 	if p == ForTrigger {
+		if m.cfg.HoldsListeners {
+			look.Accepts = pids
+		}
 		return look
 	}
 	if u := m.up; u != nil {
+		if u.spawned && m.cfg.HoldsListeners && m.judgesSuccessor() {
+			look.Accepts = []int{u.successor.PID}
+		}
 		look.Known = u.record.Knows
 		look.Connections = u.draining || u.gone
 		for _, id := range append(m.alive(), u.rest...) {
@@ -94,12 +127,25 @@ func (m *Machine) progress(l Looked) {
 		since = u.drain.Began()
 	}
 	u.nextLook = m.now.Add(min(max(m.now.Sub(since)/10, firstLook), time.Second))
+	if settled := u.seen.Add(m.cfg.Settle); m.judgesSuccessor() && m.now.Before(settled) && settled.Before(u.nextLook) {
+		u.nextLook = settled
+	}
 	if l.Err != nil {
 		m.log(Debug, l.Err.Error())
+	} else {
+		u.rest = u.record.Remaining(l.Table, u.successor)
+		m.countConnections(l.Table)
+	}
+	if u.spawned {
+		m.progressSpawned(l)
 		return
 	}
-	u.rest = u.record.Remaining(l.Table, u.successor)
-	m.countConnections(l.Table)
+	if l.Err != nil {
+		return
+	}
+	if u.draining || u.gone {
+		m.tell(control.StepDraining)
+	}
 	if u.gone {
 		if len(u.rest) == 0 {
 			m.endUpgrade()
@@ -117,11 +163,24 @@ func (m *Machine) progress(l Looked) {
 	}
 }
 
+// progressSpawned moves an upgrade on in which the init starts the successor.
+func (m *Machine) progressSpawned(l Looked) {
+	u := m.up
+	switch {
+	case m.judgesSuccessor():
+		m.judgeSpawned(l.Accepts[u.successor.PID])
+	case u.gone && u.retiring == (procfs.ID{}) && len(u.rest) == 0 && m.state != Restarting:
+		m.endUpgrade()
+	case u.gone || u.draining:
+		m.tell(control.StepDraining)
+	}
+}
+
 // watchSuccessor notices the successor's arrival and its death.
 func (m *Machine) watchSuccessor(l Looked) {
 	u := m.up
 	if u.successor != (procfs.ID{}) && !l.Table.Alive(u.successor) {
-		m.successorDied()
+		m.successorDied("died")
 	}
 	if m.up == nil || u.successor != (procfs.ID{}) {
 		return
@@ -139,19 +198,24 @@ func (m *Machine) watchSuccessor(l Looked) {
 	if !u.draining {
 		m.enter(Settling)
 	}
+	m.tell(control.StepStarted)
+	m.awaitReadiness()
 }
 
 // successorDied forgets a successor that has ended, so that it is never signalled again.
-func (m *Machine) successorDied() {
+func (m *Machine) successorDied(how string) {
 	u := m.up
 	dead := u.successor.PID
+	if u.spawned {
+		m.do(KillRest{Signal: sigKILL, Group: dead}) // what it leaves behind would go on accepting connections
+	}
 	u.successor, u.seen, u.readyAt, u.saidReady = procfs.ID{}, time.Time{}, time.Time{}, false
 	switch {
 	case m.ending():
 	case u.draining:
 		m.log(Error, "the successor died while the predecessor drains", Field{"successor", dead})
 	default:
-		m.failUpgrade(fmt.Sprintf("the successor (pid %d) died; the predecessor serves on", dead))
+		m.failUpgrade(fmt.Sprintf("the successor (pid %d) %s; the predecessor serves on", dead, how))
 	}
 }
 
@@ -206,7 +270,8 @@ func (m *Machine) beginDrain() {
 		return
 	}
 	m.enter(Draining)
-	if u.gone {
+	m.tell(control.StepDraining)
+	if u.gone && !u.spawned {
 		return
 	}
 	m.log(Debug, "predecessor drains", Field{"drain_timeout", m.cfg.DrainTimeout})
@@ -219,11 +284,12 @@ func (m *Machine) judgeReady(s *procfs.Snapshot) {
 		return
 	}
 	if u.readyAt.IsZero() {
-		settled := !m.saysReady && m.now.Sub(u.seen) >= m.cfg.Settle
-		if !u.saidReady && !settled && !u.draining {
+		settled := !m.saysReady && !m.cfg.HasProbe && m.now.Sub(u.seen) >= m.cfg.Settle
+		if !u.saidReady && !u.probed && !settled && !u.draining {
 			return
 		}
 		u.readyAt = m.now
+		m.tell(control.StepReady)
 	}
 	if u.draining {
 		return
@@ -236,9 +302,8 @@ func (m *Machine) judgeReady(s *procfs.Snapshot) {
 		if n, known := s.Listeners(main); known && n == 0 && u.record.Listened {
 			return
 		}
-		u.told = true
 		m.log(Debug, "predecessor told to stop", Field{"signal", m.cfg.PredecessorSignal})
-		m.do(Kill{Target: m.main, Signal: m.cfg.PredecessorSignal})
+		m.tellPredecessor(m.main)
 		m.beginDrain()
 	}
 }
@@ -263,16 +328,24 @@ func (m *Machine) upgradeExpire() {
 		m.do(m.lookFor(ForKill, m.main.PID))
 	case drain.GiveUp:
 		u.forced = true
+		m.countDrain(drain.GiveUp, 1)
 		m.log(Warn, "the predecessor's generation has not ended within the kill timeout")
-		if !u.gone && u.successor != (procfs.ID{}) && !m.ending() {
+		if u.retiring != (procfs.ID{}) {
+			m.retiringGone()
+		}
+		if !u.spawned && !u.gone && u.successor != (procfs.ID{}) && !m.ending() {
 			m.takeOver(u.successor, nil)
 		}
-		if u.gone {
+		if u.gone && !m.ending() && !u.readyAt.IsZero() && m.state != Restarting {
 			m.endUpgrade()
 			return
 		}
 	}
-	if m.ending() || m.pending != nil {
+	if m.ending() || m.pending != nil || m.up == nil {
+		return
+	}
+	if u.spawned {
+		m.spawnedExpire()
 		return
 	}
 	if !u.draining && !u.gone && !m.now.Before(u.readyBy) {
@@ -289,6 +362,32 @@ func (m *Machine) upgradeExpire() {
 		return
 	}
 	if !m.now.Before(u.nextLook) {
+		u.nextLook = m.now.Add(time.Second) // until the answer says better
+		m.do(m.lookFor(ForProgress))
+	}
+}
+
+// spawnedExpire acts on the deadlines of an upgrade in which the init starts the successor.
+func (m *Machine) spawnedExpire() {
+	u := m.up
+	switch {
+	case u.awaitsReadiness() && m.state != Restarting && !m.now.Before(u.readyBy):
+		reason := fmt.Sprintf("not ready within %s, waiting for %s", m.cfg.ReadyTimeout, m.waiting(u))
+		switch {
+		case m.state == Preparing:
+			m.refuseUpgrade(reason)
+		case !u.gone:
+			m.failUpgrade(fmt.Sprintf("the successor (pid %d) was %s; it is stopped and the predecessor serves on", u.successor.PID, reason))
+		default: // its death will roll back
+			u.late = true
+			m.log(Error, "the successor was "+reason)
+			m.do(Kill{Target: m.main, Signal: sigKILL})
+		}
+	case m.state == Preparing && !u.retryAt.IsZero() && !m.now.Before(u.retryAt):
+		u.retryAt = time.Time{}
+		m.do(Start{Image: u.image, Generation: m.generation + 1, Epoch: m.epoch + 1})
+	}
+	if m.up != nil && m.state != Preparing && !m.now.Before(u.nextLook) {
 		u.nextLook = m.now.Add(time.Second) // until the answer says better
 		m.do(m.lookFor(ForProgress))
 	}
@@ -312,11 +411,14 @@ func (m *Machine) killPredecessor(l Looked) {
 	targets := u.rest
 	if !u.gone && m.main == u.record.Main {
 		targets = append([]procfs.ID{m.main}, u.rest...)
+	} else if u.retiring != (procfs.ID{}) {
+		targets = append([]procfs.ID{u.retiring}, u.rest...)
 	}
 	if len(targets) == 0 {
 		return
 	}
 	u.forced = true
+	m.countDrain(drain.Kill, len(targets))
 	m.log(Warn, "drain timeout: sending SIGKILL to the predecessor's generation", Field{"processes", len(targets)}, m.connectionsLeft())
 	for _, id := range targets {
 		m.do(Kill{Target: id, Signal: sigKILL})

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/graceinit/graceinit/internal/notify"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
@@ -28,6 +29,7 @@ type world struct {
 	exited  *Exit
 	trace   []string
 	tracing bool
+	depth   int // of steps within steps
 
 	reaped      map[procfs.ID]bool // by the machine's doing
 	born        uint64
@@ -42,6 +44,8 @@ type world struct {
 	predecessor procfs.ID // the main process at the last trigger
 	fdsHidden   bool
 	stopping    map[procfs.ID]int // how often a process got the stop signal
+
+	*spawning // nil where the app upgrades itself
 }
 
 type process struct {
@@ -54,6 +58,7 @@ type process struct {
 	gen      int  // which generation of the app this is
 	forked   bool // a successor
 	socket   uint64
+	group    int
 	immortal bool // not even SIGKILL ends it (uninterruptible sleep)
 }
 
@@ -139,9 +144,9 @@ func (w *world) fork(parent int, a *app, gen int) *process {
 	p := &process{app: a, gen: gen, Process: procfs.Process{
 		ID: procfs.ID{PID: pid, Start: w.born}, PPID: parent, State: 'S', Forked: true,
 	}}
-	p.socket = p.Start
+	p.socket, p.group = p.Start, pid
 	if parent := w.procs[parent]; parent != nil && parent.app != nil {
-		p.socket = parent.socket
+		p.socket, p.group = parent.socket, parent.group
 	}
 	w.add(p)
 	return p
@@ -212,6 +217,8 @@ func (w *world) deliver(p *process, s signals.Signal) {
 		if !p.immortal {
 			w.die(p, reaper.Status{Signal: syscall.SIGKILL})
 		}
+	case s == sigABRT:
+		w.die(p, reaper.Status{Signal: syscall.SIGABRT})
 	case p.app == nil:
 		if s == sigTERM && w.rng.IntN(4) != 0 {
 			w.die(p, reaper.Status{Signal: syscall.SIGTERM})
@@ -307,7 +314,7 @@ func (w *world) say(p *process) {
 	for at := p; at != nil && w.live(p); at = w.procs[at.PPID] {
 		lineage = append(lineage, at.PID)
 	}
-	w.step(Notified{Lineage: lineage, Ready: true})
+	w.step(Notified{Lineage: lineage, Message: notify.Message{Ready: true}})
 }
 
 // snapshot is what /proc shows.

@@ -12,6 +12,9 @@ func (s Spec) TCPPort() int {
 
 // Sockaddr is where a client would connect to. A zone is left out.
 func (s Spec) Sockaddr() unix.Sockaddr {
+	if s.dualStack {
+		return &unix.SockaddrInet4{Port: int(s.addr.port), Addr: [4]byte{127, 0, 0, 1}}
+	}
 	switch s.family {
 	case unix.AF_UNIX:
 		return &unix.SockaddrUnix{Name: s.path}

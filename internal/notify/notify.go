@@ -6,20 +6,41 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Message is what one datagram said. Names that mean nothing here are passed over, as systemd does.
+// Message is what one datagram said, by the names of sd_notify(3). Names that mean nothing here are passed over, as
+// systemd does.
 type Message struct {
-	Sender  int    // pid of the sender in our PID namespace, vouched for by the kernel (SCM_CREDENTIALS)
-	Ready   bool   // READY=1: start-up has finished
-	MainPID int    // MAINPID=: the process that is the app from now on, or zero
-	Status  string // STATUS=: a line for people
+	Sender int   // pid of the sender in our PID namespace, vouched for by the kernel (SCM_CREDENTIALS)
+	FDs    []int // came along; the receiver owns them, and a sender of BARRIER=1 waits until they are closed
+
+	Ready, Reloading, Stopping bool
+	MainPID                    int    // the process that is the app from now on, or zero
+	Status                     string // a line for people
+	Errno                      int    // why the app fails, or zero
+	Watchdog                   Watchdog
+	WatchdogInterval           time.Duration // WATCHDOG_USEC=, or zero
+	ExtendTimeout              time.Duration // EXTEND_TIMEOUT_USEC=: the current step may last so long from now on
+	FDStore, FDStoreRemove     bool
+	FDName                     string // valid; "stored" where none was given
 }
+
+// Watchdog is what a WATCHDOG= line says.
+type Watchdog uint8
+
+const (
+	WatchdogSilent  Watchdog = iota
+	WatchdogAlive            // WATCHDOG=1
+	WatchdogTrigger          // WATCHDOG=trigger: act as if the app had been silent for too long
+)
 
 // MaxSize is the size up to which a datagram is read; a longer one is dropped whole, since its last line
 // may be cut. systemd reads one page.
@@ -28,32 +49,90 @@ const MaxSize = 4096
 // Parse reads the text of a datagram. A line that is not NAME=VALUE is passed over, as systemd does; a value
 // that is not what its name demands makes the whole datagram an error.
 func Parse(text []byte) (Message, error) {
-	var m Message
+	m := Message{FDName: "stored"}
 	for line := range bytes.Lines(text) {
-		name, value, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("="))
+		name, value, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), "=")
 		if !ok {
 			continue
 		}
-		switch string(name) {
-		case "READY":
-			m.Ready = string(value) == "1"
-		case "STATUS":
-			m.Status = string(value)
-		case "MAINPID":
-			pid, err := strconv.ParseUint(string(value), 10, 31)
-			if err != nil || pid < 2 {
-				return Message{}, fmt.Errorf("notification MAINPID=%.20q is not a pid", value)
-			}
-			m.MainPID = int(pid)
+		if err := m.set(name, value); err != nil {
+			return Message{}, fmt.Errorf("notification %s=%.20q %w", name, value, err)
 		}
 	}
 	return m, nil
+}
+
+func (m *Message) set(name, value string) (err error) {
+	var n uint64
+	switch name {
+	case "READY":
+		m.Ready = value == "1"
+	case "RELOADING":
+		m.Reloading = value == "1"
+	case "STOPPING":
+		m.Stopping = value == "1"
+	case "STATUS":
+		m.Status = value
+	case "MAINPID":
+		n, err = number(value, 2, math.MaxInt32, "pid")
+		m.MainPID = int(n)
+	case "ERRNO":
+		n, err = number(value, 0, math.MaxInt16, "errno")
+		m.Errno = int(n)
+	case "WATCHDOG":
+		switch value {
+		case "1":
+			m.Watchdog = WatchdogAlive
+		case "trigger":
+			m.Watchdog = WatchdogTrigger
+		}
+	case "WATCHDOG_USEC":
+		n, err = number(value, 1, maxMicroseconds, "number of microseconds")
+		m.WatchdogInterval = time.Duration(n) * time.Microsecond
+	case "EXTEND_TIMEOUT_USEC":
+		n, err = number(value, 0, maxMicroseconds, "number of microseconds")
+		m.ExtendTimeout = time.Duration(n) * time.Microsecond
+	case "FDSTORE":
+		m.FDStore = value == "1"
+	case "FDSTOREREMOVE":
+		m.FDStoreRemove = value == "1"
+	case "FDNAME":
+		if !validFDName(value) {
+			return errors.New("is not a name for an fd (up to 255 printable characters without a colon)")
+		}
+		m.FDName = value
+	}
+	return err
+}
+
+// maxMicroseconds is a year: no app means more, and it overflows nothing.
+const maxMicroseconds = uint64(365 * 24 * time.Hour / time.Microsecond)
+
+func number(value string, least, most uint64, what string) (uint64, error) {
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("is not a %s", what)
+	}
+	return n, nil
+}
+
+// validFDName is sd_listen_fds_with_names(3)'s rule: the names are passed on with colons between them.
+func validFDName(name string) bool {
+	for _, c := range []byte(name) {
+		if c <= ' ' || c > '~' || c == ':' {
+			return false
+		}
+	}
+	return len(name) <= 255
 }
 
 // Socket receives datagrams.
 type Socket struct {
 	Path string // the value for NOTIFY_SOCKET
 	file *os.File
+
+	text    [MaxSize]byte
+	control [2048]byte // credentials and maxFDs fds
 }
 
 // Listen opens an abstract socket (unix(7)), which needs no writable file system. Its name carries the
@@ -79,19 +158,16 @@ func Listen() (*Socket, error) {
 // Close ends Receive.
 func (s *Socket) Close() error { return s.file.Close() }
 
-// Receive waits for the next datagram. An error that is not os.ErrClosed concerns that datagram only. look is
-// called with the sender's pid before the datagram's fds are closed: a sender that waits for that (BARRIER=1)
-// is then still there to be looked at.
-func (s *Socket) Receive(look func(sender int)) (Message, error) {
+// Receive waits for the next datagram. An error that is not os.ErrClosed concerns that datagram only.
+func (s *Socket) Receive() (Message, error) {
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return Message{}, err
 	}
-	text, control := make([]byte, MaxSize), make([]byte, 512)
 	var n, oobn, flags int
 	var recvErr error
 	err = raw.Read(func(fd uintptr) bool {
-		n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), text, control, unix.MSG_CMSG_CLOEXEC)
+		n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), s.text[:], s.control[:], unix.MSG_CMSG_CLOEXEC)
 		return !errors.Is(recvErr, unix.EAGAIN) && !errors.Is(recvErr, unix.EINTR)
 	})
 	if err != nil {
@@ -100,42 +176,65 @@ func (s *Socket) Receive(look func(sender int)) (Message, error) {
 	if recvErr != nil {
 		return Message{}, fmt.Errorf("cannot receive a notification: %w", recvErr)
 	}
-	sender, err := senderOf(control[:oobn], look)
+	sender, fds, err := parseControl(s.control[:oobn])
+	var m Message
+	switch {
+	case err != nil:
+	case sender == 0:
+		err = fmt.Errorf("notification from outside the container dropped: %w", syscall.EPERM)
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		err = fmt.Errorf("notification of pid %d dropped: longer than %d bytes or with more than %d fds", sender, MaxSize, maxFDs)
+	default:
+		m, err = Parse(s.text[:n])
+	}
 	if err != nil {
+		CloseAll(fds) // an fd that came uninvited must not pile up
 		return Message{}, err
 	}
-	if flags&unix.MSG_TRUNC != 0 {
-		return Message{}, fmt.Errorf("notification of pid %d is longer than %d bytes", sender, MaxSize)
-	}
-	m, err := Parse(text[:n])
-	m.Sender = sender
-	return m, err
+	m.Sender, m.FDs = sender, fds
+	return m, nil
 }
 
-// senderOf returns the pid in the control messages, has it looked at, and closes every fd in them. Closing is
-// all that BARRIER=1 asks for, and an fd that came uninvited must not pile up.
-func senderOf(control []byte, look func(int)) (pid int, err error) {
+// maxFDs is SCM_MAX_FD, the most that one datagram can carry (unix(7)).
+const maxFDs = 253
+
+// parseControl returns the sender's pid, zero where it cannot be seen from here, and all fds that came along.
+func parseControl(control []byte) (pid int, fds []int, err error) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return 0, fmt.Errorf("cannot receive a notification: %w", err)
+		return 0, nil, fmt.Errorf("cannot receive a notification: %w", err)
 	}
 	for i := range messages {
 		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
 			pid = int(cred.Pid)
 		}
-	}
-	if pid != 0 {
-		look(pid)
-	}
-	for i := range messages {
-		if fds, err := unix.ParseUnixRights(&messages[i]); err == nil {
-			for _, fd := range fds {
-				_ = unix.Close(fd)
-			}
+		if rights, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, rights...)
 		}
 	}
-	if pid == 0 {
-		return 0, fmt.Errorf("notification from outside the container dropped: %w", syscall.EPERM)
+	return pid, fds, nil
+}
+
+// CloseAll closes fds.
+func CloseAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
 	}
-	return pid, nil
+}
+
+// Send sends a datagram to a notification socket, as sd_notify(3) does. It never blocks. An empty path is no error:
+// nobody listens.
+func Send(path, text string) error {
+	if path == "" {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot notify %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, []byte(text), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: path}); err != nil {
+		return fmt.Errorf("cannot notify %s: %w", path, err)
+	}
+	return nil
 }

@@ -3,9 +3,11 @@ package notify
 import (
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,13 +22,27 @@ func TestParse(t *testing.T) {
 		"":                                {},
 		"READY=1\nSTATUS=a\njunk":         {Ready: true, Status: "a"},
 		"READY":                           {},
+		"RELOADING=1\nMONOTONIC_USEC=5":   {Reloading: true},
+		"STOPPING=1\nERRNO=2":             {Stopping: true, Errno: 2},
+		"WATCHDOG=1":                      {Watchdog: WatchdogAlive},
+		"WATCHDOG=trigger":                {Watchdog: WatchdogTrigger},
+		"WATCHDOG_USEC=1500":              {WatchdogInterval: 1500 * time.Microsecond},
+		"EXTEND_TIMEOUT_USEC=2000000":     {ExtendTimeout: 2 * time.Second},
+		"FDSTORE=1\nFDNAME=conn-1":        {FDStore: true, FDName: "conn-1"},
+		"FDSTOREREMOVE=1\nFDNAME=conn-1":  {FDStoreRemove: true, FDName: "conn-1"},
 	} {
-		if got, err := Parse([]byte(text)); err != nil || got != want {
+		if want.FDName == "" {
+			want.FDName = "stored"
+		}
+		if got, err := Parse([]byte(text)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("Parse(%q) = %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"MAINPID=x", "MAINPID=0", "MAINPID=1", "MAINPID=-5", "MAINPID=99999999999"} {
-		if got, err := Parse([]byte(text)); err == nil || got != (Message{}) {
+	for _, text := range []string{
+		"MAINPID=x", "MAINPID=0", "MAINPID=1", "MAINPID=-5", "MAINPID=99999999999", "ERRNO=x", "ERRNO=-1",
+		"WATCHDOG_USEC=0", "EXTEND_TIMEOUT_USEC=18446744073709551615", "FDNAME=a:b", "FDNAME=\x01", "FDNAME=" + strings.Repeat("x", 256),
+	} {
+		if got, err := Parse([]byte(text)); err == nil || !reflect.DeepEqual(got, Message{}) {
 			t.Errorf("Parse(%q) = %+v, %v; want an error and nothing else", text, got, err)
 		}
 	}
@@ -50,47 +66,81 @@ func TestReceive(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, s, "READY=1", nil)
-	if m, err := s.Receive(func(int) {}); err != nil || !m.Ready || m.Sender != os.Getpid() {
+	if m, err := s.Receive(); err != nil || !m.Ready || m.Sender != os.Getpid() {
 		t.Errorf("%+v, %v", m, err)
 	}
 	send(t, s, strings.Repeat("X=y\n", MaxSize), nil)
-	if _, err := s.Receive(func(int) {}); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if _, err := s.Receive(); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("a datagram that was cut: %v", err)
 	}
 	send(t, s, "READY=1\nMAINPID=nonsense", nil)
-	if _, err := s.Receive(func(int) {}); err == nil {
+	if _, err := s.Receive(); err == nil {
 		t.Error("nonsense was taken")
 	}
 	send(t, s, "READY=1", nil)
-	if m, err := s.Receive(func(int) {}); err != nil || !m.Ready {
+	if m, err := s.Receive(); err != nil || !m.Ready {
 		t.Errorf("after hostile datagrams: %+v, %v", m, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Receive(func(int) {}); !errors.Is(err, os.ErrClosed) {
+	if _, err := s.Receive(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }
 
-// BARRIER=1 comes with the write end of a pipe, and whoever sent it waits until that is closed.
-func TestFDsAreClosed(t *testing.T) {
+// A sender of BARRIER=1 waits until the fd that it sent is closed, which is up to the receiver; an fd in a datagram that
+// is dropped is closed by itself.
+func TestFDs(t *testing.T) {
 	s, err := Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+	for _, c := range []struct {
+		text string
+		good bool
+	}{{"BARRIER=1", true}, {"FDSTORE=1\nFDNAME=a:b", false}, {strings.Repeat("X=y\n", MaxSize), false}} {
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+			t.Fatal(err)
+		}
+		send(t, s, c.text, unix.UnixRights(pipe[1], pipe[1]))
+		unix.Close(pipe[1])
+		m, err := s.Receive()
+		if c.good != (err == nil) || c.good && len(m.FDs) != 2 {
+			t.Errorf("%.20q: %v, %v", c.text, m.FDs, err)
+		}
+		if c.good {
+			if _, err := syscall.Read(pipe[0], make([]byte, 1)); !errors.Is(err, syscall.EAGAIN) {
+				t.Errorf("the barrier fell before the fds were closed: %v", err)
+			}
+			CloseAll(m.FDs)
+		}
+		if n, err := syscall.Read(pipe[0], make([]byte, 1)); n != 0 || err != nil {
+			t.Errorf("%.20q: an fd is still open: %d, %v", c.text, n, err)
+		}
+		unix.Close(pipe[0])
+	}
+}
+
+func TestSend(t *testing.T) {
+	s, err := Listen()
+	if err != nil {
 		t.Fatal(err)
 	}
-	send(t, s, "BARRIER=1", unix.UnixRights(pipe[1]))
-	_ = unix.Close(pipe[1])
-	if _, err := s.Receive(func(int) {}); err != nil {
+	defer func() { _ = s.Close() }()
+	if err := Send(s.Path, "READY=1"); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := syscall.Read(pipe[0], make([]byte, 1)); n != 0 || err != nil {
-		t.Errorf("the barrier is still up: %d, %v", n, err)
+	if m, err := s.Receive(); err != nil || !m.Ready {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if err := Send("", "READY=1"); err != nil {
+		t.Errorf("without a socket: %v", err)
+	}
+	if err := Send("@graceinit-nobody", "READY=1"); err == nil {
+		t.Error("a socket that is not there is no error")
 	}
 }
 
@@ -100,7 +150,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := Parse(text)
-		if err != nil && m != (Message{}) {
+		if err != nil && !reflect.DeepEqual(m, Message{}) {
 			t.Errorf("Parse(%q) = %+v and %v", text, m, err)
 		}
 		if m.MainPID < 0 || m.MainPID == 1 {

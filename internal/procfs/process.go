@@ -142,12 +142,7 @@ func Inspect(p *Process) {
 // process without sockets.
 func sockets(pid int) ([]uint64, error) {
 	dir := path(pid, "fd")
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	names, err := f.Readdirnames(-1)
-	_ = f.Close()
+	names, err := readNames(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +160,15 @@ func sockets(pid int) ([]uint64, error) {
 		}
 	}
 	return inodes, nil
+}
+
+func readNames(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
 }
 
 func socketInode(link string) (uint64, bool) {

@@ -1,0 +1,124 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/graceinit/graceinit/internal/control"
+	"github.com/graceinit/graceinit/upgrade"
+)
+
+// audience is who listens at the control socket. Nobody in it can make the loop wait.
+type audience struct {
+	asking    *control.Request // whose request is being decided
+	followers []follower
+	watchers  []*control.Request
+}
+
+// follower waits for the end of an upgrade.
+type follower struct {
+	request *control.Request
+	upgrade int
+}
+
+// serve takes a request from the control socket.
+func (l *Loop) serve(r *control.Request) {
+	switch r.Op {
+	case control.OpStatus:
+		r.Send(control.Line{Status: l.status()})
+		r.Close()
+	case control.OpWatch:
+		r.Send(control.Line{Status: l.status()})
+		l.audience.watchers = append(l.audience.watchers, r)
+	default:
+		var image *upgrade.Image
+		if r.Binary >= 0 {
+			image = upgrade.Delivered(r.Binary)
+		}
+		l.Log.WithField("sender", r.PID).Debugf("request: %s", r.Op)
+		l.audience.asking = r
+		l.step(Asked{Op: r.Op, Image: image})
+		l.audience.refuse("the request could not be decided") // if it has not been
+	}
+}
+
+// status is what is known of the life.
+func (l *Loop) status() *control.Status {
+	s := l.machine.Status(time.Now())
+	s.Version, s.Started = l.Version, l.began
+	s.Counters.Reaped = l.reaped
+	for _, h := range l.Listeners {
+		s.Listeners = append(s.Listeners, control.Listener{Name: h.Name, URL: h.URL})
+	}
+	s.Store = l.effects.store.summary()
+	return &s
+}
+
+// accept notes that the request is granted: with an upgrade that can be followed, or done.
+func (a *audience) accept(upgrade int) {
+	r := a.asking
+	a.asking = nil
+	if r == nil {
+		return
+	}
+	if upgrade == 0 {
+		r.Send(control.Line{OK: true})
+		r.Close()
+		return
+	}
+	a.followers = append(a.followers, follower{r, upgrade})
+}
+
+func (a *audience) refuse(reason string) {
+	if r := a.asking; r != nil {
+		a.asking = nil
+		r.Send(control.Line{Error: &control.Error{Reason: reason, ExitCode: control.CodeRefused}})
+		r.Close()
+	}
+}
+
+// tell tells how far an upgrade is.
+func (a *audience) tell(p control.Progress) {
+	kept := a.followers[:0]
+	for _, f := range a.followers {
+		if f.upgrade == p.Upgrade {
+			f.request.Send(control.Line{Progress: &p})
+			if p.Final {
+				f.request.Close()
+				continue
+			}
+		}
+		if !f.request.Gone() {
+			kept = append(kept, f)
+		}
+	}
+	a.followers = kept
+	a.watched(control.Line{Progress: &p})
+}
+
+// show shows watchers the status, which is made only if there are any.
+func (a *audience) show(status func() *control.Status) {
+	if len(a.watchers) > 0 {
+		a.watched(control.Line{Status: status()})
+	}
+}
+
+func (a *audience) watched(line control.Line) {
+	kept := a.watchers[:0]
+	for _, w := range a.watchers {
+		if !w.Gone() {
+			w.Send(line)
+			kept = append(kept, w)
+		}
+	}
+	a.watchers = kept
+}
+
+// dismiss ends all conversations.
+func (a *audience) dismiss() {
+	for _, f := range a.followers {
+		f.request.Close()
+	}
+	for _, w := range a.watchers {
+		w.Close()
+	}
+}

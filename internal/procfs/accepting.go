@@ -1,0 +1,121 @@
+package procfs
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Accepting says whether a process waits for connections on certain sockets.
+type Accepting uint8
+
+const (
+	AcceptingUnknown Accepting = iota // /proc does not show it: another user's process, gVisor
+	AcceptingNo
+	AcceptingYes
+)
+
+// Accepts finds out whether a process, or a descendant of it, waits for connections on one of the sockets. It sees
+// accept(2) and epoll(7); a thread in poll, select or io_uring could wait for anything, and counts as accepting.
+func (s *Snapshot) Accepts(pid int, sockets map[uint64]bool) Accepting {
+	answer := AcceptingUnknown
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		if p.Dead() || !s.Descends(p.PID, pid) {
+			continue
+		}
+		switch accepts(p.PID, sockets) {
+		case AcceptingYes:
+			return AcceptingYes
+		case AcceptingNo:
+			answer = AcceptingNo
+		case AcceptingUnknown:
+			if p.PID == pid {
+				return AcceptingUnknown
+			}
+		}
+	}
+	return answer
+}
+
+func accepts(pid int, sockets map[uint64]bool) Accepting {
+	dir := path(pid, "task")
+	tasks, err := readNames(dir)
+	if err != nil {
+		return AcceptingUnknown
+	}
+	seen := false
+	for _, task := range tasks {
+		// number and arguments of the system call that the thread blocks in, or "running" (proc_pid_syscall(5))
+		text, err := readFile(dir + "/" + task + "/syscall")
+		if err != nil {
+			continue
+		}
+		seen = true
+		number, _, _ := bytes.Cut(text, []byte(" "))
+		if n, err := strconv.Atoi(string(number)); err == nil && mayAccept(n) {
+			return AcceptingYes
+		}
+	}
+	switch watched, err := epollWatches(pid, sockets); {
+	case err != nil:
+		return AcceptingUnknown
+	case watched:
+		return AcceptingYes
+	case !seen:
+		return AcceptingUnknown
+	}
+	return AcceptingNo
+}
+
+// mayAccept reports whether a system call waits for connections, or for what could be connections.
+func mayAccept(number int) bool {
+	switch number {
+	case unix.SYS_ACCEPT, unix.SYS_ACCEPT4, unix.SYS_PPOLL, unix.SYS_PSELECT6, unix.SYS_IO_URING_ENTER, sysPoll, sysSelect:
+		return true
+	}
+	return false
+}
+
+// epollWatches reports whether an epoll instance of the process watches one of the sockets (proc_pid_fdinfo(5)).
+func epollWatches(pid int, sockets map[uint64]bool) (bool, error) {
+	names, err := readNames(path(pid, "fd"))
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		link, err := os.Readlink(path(pid, "fd/") + name)
+		switch {
+		case os.IsNotExist(err):
+			continue // closed meanwhile
+		case err != nil:
+			return false, err
+		case link != "anon_inode:[eventpoll]":
+			continue
+		}
+		text, err := readFile(path(pid, "fdinfo/") + name)
+		if err != nil {
+			continue
+		}
+		if watchesAny(text, sockets) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// watchesAny reads lines like "tfd: 5 events: 19 data: 0 pos:0 ino:61af sdev:7", the inode in hexadecimal.
+func watchesAny(fdinfo []byte, sockets map[uint64]bool) bool {
+	for line := range bytes.Lines(fdinfo) {
+		for _, field := range bytes.Fields(line) {
+			if text, ok := bytes.CutPrefix(field, []byte("ino:")); ok {
+				if inode, err := strconv.ParseUint(string(text), 16, 64); err == nil && sockets[inode] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
