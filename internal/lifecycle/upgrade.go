@@ -312,7 +312,7 @@ func (m *Machine) judgeReady(s *procfs.Snapshot) {
 // replaces what it supervises.
 func (m *Machine) judgeInPlace(s *procfs.Snapshot) {
 	u := m.up
-	if u.draining || m.now.Sub(u.began) < m.cfg.Settle || u.successor != (procfs.ID{}) && u.readyAt.IsZero() {
+	if u.draining || m.now.Sub(m.triggeredAt) < m.cfg.Settle || u.successor != (procfs.ID{}) && u.readyAt.IsZero() {
 		return
 	}
 	if u.record.Changed(s) {
