@@ -15,7 +15,7 @@ function __graceinit_command
                 test $i -le (count $words); or return 1
                 string join \n -- $words[$i..-1]
                 return 0
-            case --upgrade --upgrade-signal --predecessor-signal --pid-file --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --remap-exit -e --parent-death-signal -p --log-format --log-level --termination-log
+            case --upgrade --upgrade-signal --predecessor-signal --pid-file --listen --dialect --user --check --ready --probation --watchdog --fd-store-max --control --verify-key --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --remap-exit -e --parent-death-signal -p --log-format --log-level --termination-log
                 set skip 1
             case '-*'
             case '*'
@@ -30,11 +30,22 @@ end
 complete -c graceinit -f
 complete -c graceinit -n __graceinit_command -a '(complete -C (string join -- " " (string escape -- (__graceinit_command))))'
 complete -c graceinit -n 'not __graceinit_command' -a '(__fish_complete_command)'
-complete -c graceinit -n 'not __graceinit_command' -l upgrade -x -a 'auto forward off' -d 'what the upgrade signal does: forward (the app upgrades itself), auto (forward if the main process would survive the signal), off (a signal like any other)'
+complete -c graceinit -n 'not __graceinit_command' -l upgrade -x -a 'auto forward off' -d 'what the upgrade signal does: spawn (graceinit starts the successor), forward (the app upgrades itself), auto (spawn if graceinit holds a listener, else forward if the main process would survive the signal), off (a signal like any other)'
 complete -c graceinit -n 'not __graceinit_command' -l upgrade-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'the signal that triggers an upgrade'
-complete -c graceinit -n 'not __graceinit_command' -l predecessor-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'in an upgrade, sent once to the predecessor when the successor is ready (nginx: QUIT, gunicorn: TERM); most servers stop by themselves'
+complete -c graceinit -n 'not __graceinit_command' -l predecessor-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'in an upgrade, sent once to the predecessor when the successor is ready. Where the app upgrades itself (nginx: QUIT, gunicorn: TERM) by default none, since most such servers stop by themselves; in mode spawn by default the stop signal; none for an app that stops by itself there too (Envoy)'
 complete -c graceinit -n 'not __graceinit_command' -l pid-file -r -F -d 'the app\'s pid file; it names the main process of an app that daemonises, and the successor'
 complete -c graceinit -n 'not __graceinit_command' -l reparent -d 'start the app through an intermediate process that exits (foreground nginx upgrades only so)'
+complete -c graceinit -n 'not __graceinit_command' -l listen -x -d 'hold a listener and pass it to every generation (repeatable): tcp://:8080, tcp4, tcp6, udp, unix:///path, unix://@name, unixgram, unixpacket; options after commas: name=, backlog=, reuseport, v6only, mode=, owner='
+complete -c graceinit -n 'not __graceinit_command' -l dialect -x -d 'also tell the app of the listeners in this dialect (repeatable): server-starter, einhorn, nginx'
+complete -c graceinit -n 'not __graceinit_command' -l user -x -d 'run the app as USER[:GROUP], names or numbers; graceinit itself keeps its own user'
+complete -c graceinit -n 'not __graceinit_command' -l check -x -d 'run CMD before an upgrade and refuse the upgrade if it fails (nginx -t)'
+complete -c graceinit -n 'not __graceinit_command' -l ready -x -d 'how to see that a generation is ready: tcp:PORT, tcp:HOST:PORT, unix:PATH (somebody accepts connections there), exec:CMD (it exits with 0); READY=1 counts all the same'
+complete -c graceinit -n 'not __graceinit_command' -l stop-first -d 'in mode spawn, start the successor when the predecessor has gone; connections wait meanwhile (for apps of which only one may run)'
+complete -c graceinit -n 'not __graceinit_command' -l probation -x -d 'in mode spawn, how long after it was ready a successor\'s death brings the predecessor\'s executable back'
+complete -c graceinit -n 'not __graceinit_command' -l watchdog -x -d 'abort the main process if it does not say WATCHDOG=1 at least so often, once it is ready'
+complete -c graceinit -n 'not __graceinit_command' -l fd-store-max -x -d 'in mode spawn, how many fds the app may store for later generations (FDSTORE=1)'
+complete -c graceinit -n 'not __graceinit_command' -l control -x -d 'the control socket: a path, @name, or off (default: an abstract socket named after the PID namespace)'
+complete -c graceinit -n 'not __graceinit_command' -l verify-key -x -d 'a minisign public key, or the path of a file with one: binaries delivered by graceinit upgrade --binary must be signed with it'
 complete -c graceinit -n 'not __graceinit_command' -l shutdown-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'begins the shutdown (repeatable)'
 complete -c graceinit -n 'not __graceinit_command' -l stop-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'what the app is sent on shutdown (default: the signal received)'
 complete -c graceinit -n 'not __graceinit_command' -l drain-delay -x -d 'on shutdown, wait before the stop signal, while load balancers forget the endpoint'
