@@ -44,7 +44,7 @@ func openBinary(name string) (*os.File, error) {
 	if isTerminal(os.Stdin) {
 		return nil, errors.New("standard input is a terminal (use: graceinit upgrade --binary - <FILE)")
 	}
-	return os.NewFile(0, "standard input"), nil
+	return os.Stdin, nil
 }
 
 // fillMemfd copies the file, compares its digest if one is wanted, and seals the copy.
