@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -78,6 +79,10 @@ func ask(a *commands.Args, question control.Ask, binary int) (*control.Client, i
 	setting := a.Value("control")
 	if setting == "" {
 		setting = os.Getenv("GRACEINIT_CONTROL")
+	}
+	if setting == "off" {
+		complain(a.Command, errors.New("the control socket is switched off (GRACEINIT_CONTROL or --control)"))
+		return nil, control.CodeNoInit
 	}
 	client, err := control.Dial(setting)
 	if err == nil {

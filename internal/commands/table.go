@@ -25,7 +25,7 @@ type Code struct {
 }
 
 // optControl is an option of every command that talks to the init.
-var optControl = Option{Long: "control", Arg: "PATH", Help: "the init's control socket, as it was told by its own --control (default: GRACEINIT_CONTROL, or the one of this PID namespace)"}
+var optControl = Option{Long: "control", Arg: "ADDRESS", Help: "the init's control socket, as its own --control says (default: GRACEINIT_CONTROL, or the one of this PID namespace)"}
 
 var (
 	optJSON   = Option{Long: "json", Help: "print the init's answer as it came, one JSON object a line"}

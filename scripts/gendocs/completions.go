@@ -14,7 +14,7 @@ const notice = "# Made by scripts/gendocs from the settings table. Do not edit: 
 func values(arg string) []string {
 	switch arg {
 	case "MODE":
-		return []string{string(config.ModeAuto), string(config.ModeForward), string(config.ModeOff)}
+		return []string{string(config.ModeAuto), string(config.ModeSpawn), string(config.ModeForward), string(config.ModeOff)}
 	case "FORMAT":
 		return []string{string(config.FormatText), string(config.FormatJSON)}
 	case "LEVEL":
@@ -53,6 +53,14 @@ func bashCompletion(flags []cliFlag) string {
 _graceinit() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev= i flag=
 	COMPREPLY=()
+	if ((COMP_CWORD > 1)); then
+		case ${COMP_WORDS[1]} in
+		` + strings.Join(commandNames(), " | ") + `)
+			_graceinit_subcommand
+			return
+			;;
+		esac
+	fi
 	# Find the command: behind "--", or the first word that is neither a flag nor a flag's argument. Bash splits
 	# --flag=value into three words.
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -99,11 +107,12 @@ _graceinit() {
 			COMPREPLY=($(compgen -W '` + strings.Join(names, " ") + `' -- "$cur"))
 		else
 			_graceinit_command "$COMP_CWORD"
+			((COMP_CWORD > 1)) || COMPREPLY+=($(compgen -W '` + strings.Join(commandNames(), " ") + `' -- "$cur"))
 		fi
 		;;
 	esac
 }
-
+` + bashCommands() + `
 # The command's own completion, if there is one to call.
 _graceinit_command() {
 	if declare -F _command_offset >/dev/null; then
@@ -123,7 +132,7 @@ complete -F _graceinit -o filenames graceinit
 // zshCompletion uses _arguments, with "-S" for "--" and "-A" to stop at the command.
 func zshCompletion(flags []cliFlag) string {
 	var b strings.Builder
-	b.WriteString("#compdef graceinit\n" + notice + "\n_arguments -s -S -A '-*' \\\n")
+	b.WriteString("#compdef graceinit\n" + notice + "\n" + zshCommands() + "_arguments -s -S -A '-*' \\\n")
 	for _, f := range flags {
 		argument := ""
 		if f.arg != "" {
@@ -152,7 +161,7 @@ func zshCompletion(flags []cliFlag) string {
 			fmt.Fprintf(&b, "\t'%s%s[%s]%s' \\\n", repeat, short, help, argument)
 		}
 	}
-	b.WriteString("\t'(-):command: _command_names -e' \\\n\t'*::arguments: _normal'\n")
+	b.WriteString("\t'(-):command:_graceinit_commands' \\\n\t'*::arguments: _normal'\n")
 	return b.String()
 }
 
@@ -200,12 +209,28 @@ function __graceinit_command
     return 1
 end
 
+# Whether the first word is that subcommand, or any.
+function __graceinit_subcommand
+    set -l words (commandline -opc)
+    test (count $words) -gt 1; or return 1
+    if set -q argv[1]
+        test $words[2] = $argv[1]
+    else
+        contains -- $words[2] ` + strings.Join(commandNames(), " ") + `
+    end
+end
+
+# Whether there is neither a command yet nor a subcommand.
+function __graceinit_flags
+    not __graceinit_subcommand; and not __graceinit_command
+end
+
 complete -c graceinit -f
-complete -c graceinit -n __graceinit_command -a '(complete -C (string join -- " " (string escape -- (__graceinit_command))))'
-complete -c graceinit -n 'not __graceinit_command' -a '(__fish_complete_command)'
-`)
+complete -c graceinit -n 'not __graceinit_subcommand; and __graceinit_command' -a '(complete -C (string join -- " " (string escape -- (__graceinit_command))))'
+complete -c graceinit -n __graceinit_flags -a '(__fish_complete_command)'
+` + fishCommands())
 	for _, f := range flags {
-		fmt.Fprintf(&b, "complete -c graceinit -n 'not __graceinit_command' -l %s", f.long)
+		fmt.Fprintf(&b, "complete -c graceinit -n __graceinit_flags -l %s", f.long)
 		if f.short != "" {
 			fmt.Fprintf(&b, " -s %s", f.short)
 		}
@@ -218,7 +243,7 @@ complete -c graceinit -n 'not __graceinit_command' -a '(__fish_complete_command)
 				b.WriteString(" -x")
 			}
 		}
-		fmt.Fprintf(&b, " -d '%s'\n", strings.ReplaceAll(f.help, "'", `\'`))
+		fmt.Fprintf(&b, " -d '%s'\n", fishQuote(f.help))
 	}
 	return b.String()
 }

@@ -1,6 +1,6 @@
-// Command gendocs writes everything about the settings that stands outside the program: the OPTIONS of the man
-// page, the table in the README, the shell completions. They all come from the table that --help prints, so that
-// none can disagree with the binary.
+// Command gendocs writes everything about the settings and commands that stands outside the program: the OPTIONS and
+// COMMANDS of the man page, the table in the README, the shell completions. They come from the tables that --help
+// prints, so that none can disagree with the binary.
 //
 //	go run ./scripts/gendocs          write the files
 //	go run ./scripts/gendocs -check   fail, and name the files, where that would change any
@@ -41,6 +41,7 @@ func run(root string, check bool) error {
 		content func(old string) (string, error)
 	}{
 		{"docs/graceinit.8.md", between("options", manual.String())},
+		{"docs/graceinit.8.md", between("commands", commandsManual())},
 		{"README.md", between("settings", settingsTable(flags))},
 		{"completions/graceinit.bash", whole(bashCompletion(flags))},
 		{"completions/_graceinit", whole(zshCompletion(flags))},
