@@ -114,7 +114,10 @@ func describeStatus(st *control.Status) string {
 		if p.Process == nil {
 			continue
 		}
-		row(p.name, "generation %d, pid %d, for %s %s", p.Generation, p.PID, since(p.Since), p.Executable)
+		row(p.name, "generation %d, pid %d, for %s", p.Generation, p.PID, since(p.Since))
+		if p.Executable != "" {
+			row("", "runs %s", p.Executable)
+		}
 		if p.Said != "" {
 			row("", "says %q", p.Said)
 		}

@@ -38,7 +38,7 @@ func TestStatusCommand(t *testing.T) {
 	}
 	for _, want := range []string{
 		"graceinit    1.2.3, pid 1, for 1h30m0s\n", "state        upgrading, not ready\n",
-		"main         generation 2, pid 41, for 1h30m0s /app\n", `says "warming up"`, "successor    generation 3, pid 43",
+		"main         generation 2, pid 41, for 1h30m0s\n             runs /app\n", `says "warming up"`, "successor    generation 3, pid 43",
 		"predecessor  generation 1, pid 7", "7 connections left", "upgrade 4 forced", "too slow", "probation    12.5s more",
 		"rollback     possible", "listener     http tcp://:8080\n", "stored       12 fds named conns\n",
 	} {

@@ -140,14 +140,14 @@ func describeStep(p *control.Progress) string {
 	if p.ToPID > 0 {
 		parts[0] += fmt.Sprintf(" (generation %d, pid %d)", p.ToGeneration, p.ToPID)
 	}
-	if p.Ready > 0 {
+	if p.Ready > 0 && p.Step != control.StepReady {
 		parts = append(parts, "ready after "+seconds(p.Ready))
 	}
 	if p.Connections != nil {
 		parts = append(parts, fmt.Sprintf("%d connections left", *p.Connections))
 	}
 	if p.Waiting != "" {
-		parts = append(parts, p.Waiting)
+		parts = append(parts, "waits for "+p.Waiting)
 	}
 	if p.Left > 0 {
 		parts = append(parts, "at most "+seconds(p.Left)+" more")

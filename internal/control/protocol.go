@@ -87,7 +87,7 @@ type Progress struct {
 	Drain          float64 `json:"drain,omitempty"`       // how long the predecessor has drained
 	Connections    *int    `json:"connections,omitempty"` // the predecessor's, absent where unknown
 	Left           float64 `json:"left,omitempty"`        // until the deadline of this step
-	Waiting        string  `json:"waiting,omitempty"`     // for what, in words
+	Waiting        string  `json:"waiting,omitempty"`     // for what, in words that follow "waits for"
 	Reason         string  `json:"reason,omitempty"`
 	Final          bool    `json:"final,omitempty"`
 	ExitCode       int     `json:"exit_code"`
