@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -87,7 +88,7 @@ func needDocker(t *testing.T) {
 // upgrades and a stop under load.
 func TestUpgrades(t *testing.T) {
 	needDocker(t)
-	for _, s := range harness.Servers() {
+	for _, s := range slices.Concat(harness.Servers(), harness.SpawnServers()) {
 		for _, hardened := range []bool{false, true} {
 			for _, dockerInit := range []bool{false, true} {
 				c := harness.Case{
@@ -112,9 +113,13 @@ func check(t *testing.T, rep *harness.Report) {
 		t.Errorf("%d problems\n%s", len(problems), rep)
 		return
 	}
-	for i, u := range rep.Upgrades {
-		t.Logf("upgrade %d: ready after %v, the predecessor gone after %v", i+1,
-			u.Ready.Round(time.Millisecond), u.Drained.Round(time.Millisecond))
+	var ready, gone []time.Duration
+	for _, u := range rep.Upgrades {
+		ready, gone = append(ready, u.Ready.Round(time.Millisecond)), append(gone, u.Drained.Round(time.Millisecond))
+	}
+	if len(ready) > 0 {
+		t.Logf("%d upgrades: a successor answered after %v to %v, the predecessor had gone after %v to %v", len(ready),
+			slices.Min(ready), slices.Max(ready), slices.Min(gone), slices.Max(gone))
 	}
 	t.Logf("stop: %v; %d crossed; %s", rep.StopTook.Round(time.Millisecond), len(rep.Crossed), rep.Load)
 }

@@ -21,8 +21,8 @@ func green() *Report {
 			Upgrades: 2,
 		},
 		Started: true, Upgrades: []Upgrade{u, u}, InFlight: 16,
-		Lines: []string{"upgrade done", "upgrade done"},
-		Load:  load.Result{Requests: 100},
+		Lines: []string{"upgrade done", "upgrade done"}, Expected: []string{"upgrade done", "upgrade done"},
+		Load: load.Result{Requests: 100},
 	}
 }
 
@@ -40,7 +40,7 @@ func TestProblems(t *testing.T) {
 		"two generations":    {func(r *Report) { r.Upgrades[1].Gone = false }, "upgrade 2: of the predecessor's generation"},
 		"zombie":             {func(r *Report) { r.Upgrades[0].Zombies = []Process{{PID: "9"}} }, "zombies"},
 		"no line":            {func(r *Report) { r.Upgrades[0].Lines, r.Lines = 0, r.Lines[1:] }, "lines ended it"},
-		"one line too many":  {func(r *Report) { r.Lines = append(r.Lines, "upgrade done") }, "3 lines ended an upgrade"},
+		"one line too many":  {func(r *Report) { r.Lines = append(r.Lines, "upgrade done") }, `"upgrade done" "upgrade done" "upgrade done"], want`},
 		"another line":       {func(r *Report) { r.Lines[1] = "upgrade forced" }, `"upgrade forced"`},
 		"one upgrade only":   {func(r *Report) { r.Upgrades = r.Upgrades[:1] }, "1 upgrades of 2"},
 		"dropped at stop":    {func(r *Report) { r.Dropped = make([]load.Failure, 1) }, "the stop dropped 1"},

@@ -22,7 +22,10 @@ import (
 // Dockerfile's test.
 const suite = "bookworm"
 
-var packages = []string{"ca-certificates", "catatonit", "dumb-init", "gunicorn", "haproxy", "make", "nginx-light", "python3", "tini"}
+var packages = []string{
+	"ca-certificates", "catatonit", "dumb-init", "gunicorn", "haproxy", "make", "nginx-light", "nodejs", "puma", "python3",
+	"ruby-sd-notify", "systemd", "tini",
+}
 
 // GoServers are the servers that are built here: name and package.
 var GoServers = map[string]string{

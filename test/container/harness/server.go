@@ -40,12 +40,15 @@ func (c Closing) excuses(f load.Failure) bool {
 // Port is where every server listens in its container.
 const Port = "8080"
 
+// Sleep is the path of a slow answer, for those servers that take a duration.
+func Sleep(duration string) string { return "/sleep/?duration=" + duration }
+
 // Server is a row of the table.
 type Server struct {
 	Name    string
 	Image   string // name in GoServers for the server's scratch image; empty: the Debian image
 	Command []string
-	Slow    string   // path of an answer that takes 4 s
+	Slow    string   // path of an answer that takes its time, in the table 4 s
 	Fast    string   // path of an answer at once
 	Flags   []string // graceinit's, that this server needs
 	Outcome Outcome
@@ -56,6 +59,8 @@ type Server struct {
 	Predecessor string
 	// StopSignal is the one that lets this server finish its requests, for other inits: `docker run --stop-signal`.
 	StopSignal string
+	// Run are arguments of `docker run` that this server needs.
+	Run []string
 	// Tmpfs are the directories that the server itself must be able to write to.
 	Tmpfs []string
 	// ClosesIdle: on its way out this server closes idle keep-alive connections without a warning, and a request
@@ -66,19 +71,19 @@ type Server struct {
 	Exit int
 }
 
-// Servers is the table.
+// Servers are those that upgrade themselves, and two that cannot.
 func Servers() []Server {
 	return []Server{
 		{
 			Name: "gracedemo", Image: "gracedemo",
 			Command: []string{"/servers/gracedemo", "-a0", ":" + Port, "-a1", ":8081", "-a2", ":8082"},
-			Fast:    "/sleep/?duration=0s", Slow: "/sleep/?duration=4s",
+			Fast:    Sleep("0s"), Slow: Sleep("4s"),
 			Final: "upgrade done", ClosesIdle: AfterReading,
 		},
 		{
 			Name: "tableflip", Image: "tableflip",
 			Command: []string{"/servers/tableflip"},
-			Fast:    "/", Slow: "/sleep/?duration=4s",
+			Fast:    "/", Slow: Sleep("4s"),
 			Final: "upgrade done",
 		},
 		{
@@ -103,7 +108,7 @@ func Servers() []Server {
 			// until it exits, with or without an upgrade.
 			Command: []string{"/usr/bin/gunicorn", "--bind", ":" + Port, "--workers", "2", "--worker-class", "gthread",
 				"--threads", "24", "--keep-alive", "0", "--worker-tmp-dir", "/dev/shm", "--chdir", "/conf", "app:application"},
-			Fast: "/", Slow: "/slow",
+			Fast: "/", Slow: Sleep("4s"),
 			Flags: []string{"--predecessor-signal", "TERM"},
 			Final: "upgrade done", Predecessor: "TERM",
 		},
@@ -118,7 +123,7 @@ func Servers() []Server {
 		{
 			Name: "plain-go", Image: "plaingo",
 			Command: []string{"/servers/plaingo"},
-			Fast:    "/", Slow: "/sleep/?duration=4s",
+			Fast:    "/", Slow: Sleep("4s"),
 			// Every Go program catches USR2, so it is forwarded, and then nothing happens until the ready timeout.
 			Flags:   []string{"--ready-timeout", "3s"},
 			Outcome: Unchanged, Final: "upgrade failed",
@@ -126,7 +131,7 @@ func Servers() []Server {
 		{
 			Name:    "plain-python",
 			Command: []string{"/usr/bin/python3", "/conf/plain.py", Port},
-			Fast:    "/", Slow: "/slow",
+			Fast:    "/", Slow: Sleep("4s"),
 			Outcome: Unchanged, Final: "upgrade refused",
 		},
 	}
@@ -193,6 +198,7 @@ func (c Case) runArgs(img *Images) []string {
 			args = append(args, "--tmpfs", t+":mode=1777")
 		}
 	}
+	args = append(args, c.Server.Run...)
 	if c.Init.Binary != "" {
 		args = append(args, "-v", c.Init.Binary+":"+c.Init.Command[0]+":ro")
 	}
