@@ -10,6 +10,8 @@ RUNTIME := -checklinkname=0 -X runtime.godebugDefault=asyncpreemptoff=1,containe
 # No inlining: 130 KB less of every init in memory, and an init has no hot loop that would miss it.
 GCFLAGS := all=-l
 LDFLAGS := -s -w -buildid= -funcalign=1 $(RUNTIME) -X main.version=$(VERSION)
+# The collector before Go 1.26's: 45 KB less, and a heap of some hundred KB gains nothing by the new one.
+BUILD   := CGO_ENABLED=0 GOEXPERIMENT=nogreenteagc $(GO) build
 OUT     ?= bin/graceinit
 
 # Tests run with the runtime settings of the build.
@@ -37,7 +39,7 @@ help: ## show this help
 
 .PHONY: build
 build: ## build bin/graceinit, static and stripped
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -gcflags '$(GCFLAGS)' -o $(OUT) ./cmd/graceinit
+	$(BUILD) -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -gcflags '$(GCFLAGS)' -o $(OUT) ./cmd/graceinit
 
 .PHONY: demo
 demo: ## show upgrades in place under load (DEMOFLAGS=-docker: in Docker)

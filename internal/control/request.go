@@ -83,14 +83,8 @@ func newRequest(line []byte, fds []int) (*Request, error) {
 // parseAsk reads a request strictly: what we would pass over could be what mattered to whoever wrote it.
 func parseAsk(line []byte) (Ask, error) {
 	var ask Ask
-	decoder := json.NewDecoder(bytes.NewReader(line))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&ask)
-	if err == nil && len(bytes.TrimSpace(line[decoder.InputOffset():])) > 0 {
-		err = errors.New("something follows the JSON value")
-	}
-	if err != nil {
-		return Ask{}, fmt.Errorf("the request cannot be understood: %s", strings.TrimPrefix(err.Error(), "json: "))
+	if err := decode(line, &ask); err != nil {
+		return Ask{}, fmt.Errorf("the request cannot be understood: %w", err)
 	}
 	switch ask.Op {
 	case OpStatus, OpWatch, OpUpgrade, OpRollback, OpStop:

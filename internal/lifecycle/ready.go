@@ -50,6 +50,8 @@ func (m *Machine) waiting(u *attempt) string {
 		return "the check to end"
 	case u.spawned && !u.retryAt.IsZero():
 		return u.delayed.Error()
+	case u.spawned && m.state == Preparing:
+		return "the successor to be started"
 	case u.stopFirst(), u.gone && !u.readyAt.IsZero():
 		return "the predecessor to finish its work"
 	case u.successor == (procfs.ID{}):

@@ -172,7 +172,7 @@ func (m *Machine) retire() {
 func (m *Machine) takePlace() {
 	u := m.up
 	m.setPrevious(m.image)
-	m.image, m.main, m.guard, m.since = u.image, u.successor, u.guard, m.now
+	m.image, m.main, m.guard, m.since = u.image, u.successor, u.guard, u.seen
 	m.generation++
 	m.epoch++
 	m.saysReady, m.readyAt = u.saidReady, m.now
