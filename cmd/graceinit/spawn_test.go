@@ -26,7 +26,8 @@ import (
 //
 //	good      nothing; ready says READY=1 as well
 //	grace     says that it is ready by SIGTERM to its parent, unless that is PID 1
-//	exits     exits with 7 at once; late 1 s after its start, once it has drained
+//	exits     with 7 at once
+//	late      drains and exits with 9, 1 s after its start
 //	deaf      accepts no connection
 //	hangs     accepts connections, but never says READY=1 (after a predecessor that did)
 func helperActivated(args []string) int {
@@ -65,14 +66,11 @@ func helperActivated(args []string) int {
 			c <- syscall.SIGTERM
 		}()
 	}
-	for s := range c {
-		fmt.Printf("%s got %v\n", kind, s)
-		_ = l.Close()
-		open.wait()
-		if kind == "late" {
-			return 9
-		}
-		return 0
+	fmt.Printf("%s got %v\n", kind, <-c)
+	_ = l.Close()
+	open.wait()
+	if kind == "late" {
+		return 9
 	}
 	return 0
 }

@@ -64,20 +64,24 @@ type (
 		Group  int
 	}
 
-	// Store keeps fds for later generations, Unstore forgets them.
+	// Store keeps fds for later generations.
 	Store struct {
 		Name string
 		FDs  []int
 	}
+
+	// Unstore forgets the fds of a name.
 	Unstore struct{ Name string }
 
 	// Relay hands on to a service manager outside what the main process has said of itself.
 	Relay struct{ Text string }
 
 	// Accepted answers Asked: the upgrade with this number is, or will be, the one that was asked for; zero where
-	// there is nothing to follow. Refused says why nothing will happen.
+	// there is nothing to follow.
 	Accepted struct{ Upgrade int }
-	Refused  struct{ Reason string }
+
+	// Refused answers Asked: why nothing will happen.
+	Refused struct{ Reason string }
 
 	// Tell tells who follows an upgrade how far it is.
 	Tell struct{ control.Progress }

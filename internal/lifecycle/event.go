@@ -26,15 +26,19 @@ type (
 		Err  error
 	}
 
-	// Found answers Find: what the command names now. NotFound says that it cannot be executed.
-	Found    struct{ Image *upgrade.Image }
+	// Found answers Find: what the command names now.
+	Found struct{ Image *upgrade.Image }
+
+	// NotFound answers Find: why it cannot be executed.
 	NotFound struct{ Err error }
 
-	// HelperStarted answers Run. HelperFailed says that the helper could not be started.
+	// HelperStarted answers Run.
 	HelperStarted struct {
 		Helper Helper
 		PID    int
 	}
+
+	// HelperFailed answers Run: the helper could not be started.
 	HelperFailed struct {
 		Helper Helper
 		Err    error

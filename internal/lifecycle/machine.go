@@ -81,7 +81,6 @@ type Machine struct {
 	watchdog        watchdog
 	probe           probe
 	helpers         [helperKinds]helper
-	checked         bool      // the check of a forwarded upgrade has passed
 	since           time.Time // when the main process became that, or changed in place
 	daemonised      bool      // the main process is one that daemonised
 	pidFileBy       time.Time // until then a daemonising app may write its pid file
