@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 )
@@ -88,3 +89,20 @@ func (l *Life) Expect(lines ...string) { l.Expected = append(l.Expected, lines..
 // Busy waits until the load runs in full: every slow request in flight, and a second's worth of the others served since
 // now.
 func (l *Life) Busy(ctx context.Context) bool { return l.goesOn(ctx) }
+
+// Tasks counts the processes and threads of the container.
+func (l *Life) Tasks() int {
+	n := 0
+	for _, p := range tree(l.ct.init.Host) {
+		tasks, _ := os.ReadDir("/proc/" + strconv.Itoa(p.Host) + "/task")
+		n += len(tasks)
+	}
+	return n
+}
+
+// LimitPIDs sets how many processes and threads the container may have.
+func (l *Life) LimitPIDs(ctx context.Context, n int) error {
+	_, err := l.d.out(ctx, "update", "--pids-limit", strconv.Itoa(n), l.ct.id)
+	l.event("at most %d processes and threads: %v", n, err)
+	return err
+}
