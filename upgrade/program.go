@@ -165,6 +165,20 @@ func Resolve(name, path string) (string, error) {
 		Reason: fmt.Sprintf("not found in PATH (%s)", path)}
 }
 
+// Setenv returns an environment in which a variable is set, or is not where the value is empty.
+func Setenv(env []string, name, value string) []string {
+	set := make([]string, 0, len(env)+1)
+	for _, e := range env {
+		if !strings.HasPrefix(e, name+"=") {
+			set = append(set, e)
+		}
+	}
+	if value == "" {
+		return set
+	}
+	return append(set, name+"="+value)
+}
+
 func environ(env []string, name string) string {
 	for _, e := range env {
 		if value, ok := strings.CutPrefix(e, name+"="); ok {

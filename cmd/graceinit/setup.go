@@ -47,8 +47,12 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 		WarnOnReap:   bool(s.WarnOnReap),
 		OnQuiet:      settle,
 	}
-	if loop.Requests, err = listenForRequests(s, log); err != nil {
+	server, err := listenForRequests(s, log)
+	if err != nil {
 		return nil, err
+	}
+	if server != nil {
+		loop.Requests, loop.Dismiss = server.Requests(), server.Close
 	}
 	env := os.Environ()
 	if s.Upgrade != config.ModeOff || loop.Config.Spawn {
@@ -58,14 +62,14 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 			// The service manager outside, of podman --sdnotify for example, is told what the main process says.
 			loop.RelayTo = os.Getenv("NOTIFY_SOCKET")
 			loop.Notifications = receive(socket, log)
-			env = override(env, "NOTIFY_SOCKET", socket.Path)
+			env = upgrade.Setenv(env, "NOTIFY_SOCKET", socket.Path)
 		}
 	}
 	if s.Watchdog > 0 {
-		env = override(override(env, "WATCHDOG_PID", ""), "WATCHDOG_USEC", fmt.Sprint(time.Duration(s.Watchdog).Microseconds()))
+		env = upgrade.Setenv(upgrade.Setenv(env, "WATCHDOG_PID", ""), "WATCHDOG_USEC", fmt.Sprint(time.Duration(s.Watchdog).Microseconds()))
 	}
 	if user != nil && user.Home != "" {
-		env = override(env, "HOME", user.Home)
+		env = upgrade.Setenv(env, "HOME", user.Home)
 	}
 	loop.Program = &upgrade.Program{
 		Args:          inv.Command,
@@ -79,20 +83,6 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 		Guard:         loop.Config.Spawn && os.Getpid() != 1,
 	}
 	return loop, nil
-}
-
-// override sets a variable in an environment, or removes it where the value is empty.
-func override(env []string, name, value string) []string {
-	var kept []string
-	for _, e := range env {
-		if !strings.HasPrefix(e, name+"=") {
-			kept = append(kept, e)
-		}
-	}
-	if value == "" {
-		return kept
-	}
-	return append(kept, name+"="+value)
 }
 
 // openListeners opens what the settings ask for, and takes what was passed to us by systemd's protocol, unless the
@@ -136,7 +126,7 @@ func lookupUser(setting string) (*upgrade.User, error) {
 
 // listenForRequests opens the control socket. That is fatal only where it was asked for; a second init in a
 // namespace goes without.
-func listenForRequests(s *config.Settings, log *logrus.Logger) (<-chan *control.Request, error) {
+func listenForRequests(s *config.Settings, log *logrus.Logger) (*control.Server, error) {
 	key, err := verifyKey(s.VerifyKey)
 	if err != nil || s.Control == "off" {
 		return nil, err
@@ -149,7 +139,7 @@ func listenForRequests(s *config.Settings, log *logrus.Logger) (<-chan *control.
 		log.Debugf("%v; going without a control socket", err)
 		return nil, nil
 	}
-	return server.Requests(), nil
+	return server, nil
 }
 
 // verifyKey reads the public key, which is the setting itself or the file that it names.

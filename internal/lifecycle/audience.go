@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/upgrade"
 )
@@ -33,6 +35,7 @@ func (l *Loop) serve(r *control.Request) {
 		var image *upgrade.Image
 		if r.Binary >= 0 {
 			image = upgrade.Delivered(r.Binary)
+			l.Log.WithFields(logrus.Fields{"sender": r.PID, "sha256": r.Digest, "signed": r.Signed}).Info("binary delivered")
 		}
 		l.Log.WithField("sender", r.PID).Debugf("request: %s", r.Op)
 		l.audience.asking = r

@@ -42,8 +42,8 @@ func (e *effects) start(a Start) Event {
 			launch.FDs = append(launch.FDs, s.fd)
 		}
 		launch.Env = listen.Environment(e.program.Env, e.listeners, e.store.names(), a.Generation, e.dialects)
-		launch.Env = setenv(launch.Env, "GRACEINIT_GENERATION", strconv.Itoa(a.Generation))
-		launch.Env = setenv(launch.Env, "RESTART_EPOCH", strconv.Itoa(a.Epoch))
+		launch.Env = upgrade.Setenv(launch.Env, "GRACEINIT_GENERATION", strconv.Itoa(a.Generation))
+		launch.Env = upgrade.Setenv(launch.Env, "RESTART_EPOCH", strconv.Itoa(a.Epoch))
 	}
 	started, err := e.program.Start(launch)
 	if err != nil {
@@ -74,10 +74,10 @@ func (e *effects) run(a Run) Event {
 	if a.Helper == ProbeHelper {
 		args = e.probeRun
 	}
-	env := setenv(e.program.Env, "GRACEINIT_GENERATION", strconv.Itoa(a.Generation))
-	env = setenv(env, "GRACEINIT_PID", strconv.Itoa(a.PID))
+	env := upgrade.Setenv(e.program.Env, "GRACEINIT_GENERATION", strconv.Itoa(a.Generation))
+	env = upgrade.Setenv(env, "GRACEINIT_PID", strconv.Itoa(a.PID))
 	if a.Image != nil {
-		env = setenv(env, "GRACEINIT_BINARY", a.Image.Reachable())
+		env = upgrade.Setenv(env, "GRACEINIT_BINARY", a.Image.Reachable())
 	}
 	helper := upgrade.Program{Args: args, Env: env, Dir: e.program.Dir, Inherited: e.program.Inherited}
 	started, err := helper.Start(upgrade.Launch{})
@@ -118,16 +118,6 @@ func connect(to unix.Sockaddr) error {
 		err = unix.Errno(errno)
 	}
 	return err
-}
-
-func setenv(env []string, name, value string) []string {
-	set := make([]string, 0, len(env)+1)
-	for _, e := range env {
-		if !strings.HasPrefix(e, name+"=") {
-			set = append(set, e)
-		}
-	}
-	return append(set, name+"="+value)
 }
 
 // kill signals one process. A child of ours cannot have been reaped by anybody else, so its pid is its; any

@@ -37,6 +37,7 @@ type Loop struct {
 	Signals       <-chan signals.Signal
 	Notifications <-chan Notified         // nil without a notification socket
 	Requests      <-chan *control.Request // nil without a control socket
+	Dismiss       func()                  // closes that once everybody has read the last lines; or nil
 	Log           *logrus.Logger
 	WarnOnReap    bool
 	OnQuiet       func() // called, beside the loop, when it has rested a moment after some work; or nil
@@ -95,6 +96,9 @@ func (l *Loop) Run() (code int, cause string) {
 		}
 	}
 	l.audience.dismiss()
+	if l.Dismiss != nil {
+		l.Dismiss()
+	}
 	return l.exit.Code, l.exit.Cause
 }
 
