@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 )
 
 // Command is run in a container as an operator would, beside the app.
@@ -105,4 +106,39 @@ func (l *Life) LimitPIDs(ctx context.Context, n int) error {
 	_, err := l.d.out(ctx, "update", "--pids-limit", strconv.Itoa(n), l.ct.id)
 	l.event("at most %d processes and threads: %v", n, err)
 	return err
+}
+
+// ID is the container's.
+func (l *Life) ID() string { return l.ct.id }
+
+// Use is what PID 1 occupies.
+type Use struct {
+	FDs int
+	RSS int64 // bytes
+}
+
+// InitUse tells what PID 1 occupies now.
+func (l *Life) InitUse() Use {
+	dir := "/proc/" + strconv.Itoa(l.ct.init.Host)
+	fds, _ := os.ReadDir(dir + "/fd")
+	statm, _ := os.ReadFile(dir + "/statm") // size and resident set, in pages
+	var size, resident int64
+	_, _ = fmt.Sscan(string(statm), &size, &resident)
+	return Use{FDs: len(fds), RSS: resident * int64(os.Getpagesize())}
+}
+
+// Sockets are the addresses of the control socket and the notification socket.
+func (l *Life) Sockets() (control, notify string) {
+	// Each PID namespace has a control socket of its own, by the namespace's number (docs/control.md).
+	link, _ := os.Readlink("/proc/" + strconv.Itoa(l.ct.init.Host) + "/ns/pid")
+	control = "@graceinit-" + strings.Trim(link, "pid:[]")
+	for _, p := range l.App() {
+		environ, _ := os.ReadFile("/proc/" + strconv.Itoa(p.Host) + "/environ")
+		for v := range strings.SplitSeq(string(environ), "\x00") {
+			if path, ok := strings.CutPrefix(v, "NOTIFY_SOCKET="); ok {
+				notify = path
+			}
+		}
+	}
+	return control, notify
 }

@@ -32,6 +32,7 @@ var GoServers = map[string]string{
 	"gracedemo": "github.com/facebookgo/grace/gracedemo",
 	"tableflip": "./fixtures/tableflip",
 	"plaingo":   "./fixtures/plaingo",
+	"hostile":   "./fixtures/hostile",
 }
 
 // Images are the images that the containers run from.

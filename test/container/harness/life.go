@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/graceinit/graceinit/test/container/load"
@@ -28,6 +29,7 @@ type Life struct {
 	ct    *container
 	run   *load.Run
 	begin time.Time
+	mu    sync.Mutex // guards Events, while commands run side by side
 }
 
 // Run performs a case: start, load, upgrades, stop.
@@ -122,6 +124,8 @@ func (l *Life) End(ctx context.Context) *Report {
 }
 
 func (l *Life) event(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.Events = append(l.Events, fmt.Sprintf("%8.3fs ", time.Since(l.begin).Seconds())+fmt.Sprintf(format, args...))
 }
 
