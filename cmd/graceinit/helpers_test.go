@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		"state":     helperState,
 		"server":    helperServer,
 		"activated": helperActivated,
+		"keeper":    helperKeeper,
 		"stuck":     helperStuck,
 	})
 	os.Exit(m.Run())
