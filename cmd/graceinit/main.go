@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/graceinit/graceinit/internal/commands"
 	"github.com/graceinit/graceinit/internal/config"
 	"github.com/graceinit/graceinit/internal/logging"
 	"github.com/graceinit/graceinit/internal/signals"
@@ -52,6 +53,11 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 	switch inv.Request {
 	case config.ShowHelp:
 		config.WriteHelp(os.Stdout)
+		fmt.Print("Commands for a running init (graceinit COMMAND --help):")
+		for _, c := range commands.Table {
+			fmt.Print(" ", c.Name)
+		}
+		fmt.Println(". To run a program of such a name: graceinit -- status")
 		return 0
 	case config.ShowVersion:
 		fmt.Printf("graceinit version %s\n", version)
