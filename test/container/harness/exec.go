@@ -18,6 +18,7 @@ type Command struct {
 	Args  []string
 	User  string    // default: the container's
 	Stdin io.Reader // default: empty
+	Tee   io.Writer // gets what it says at once; default: nobody
 }
 
 // Exec runs a command in the container and returns all that it said, and its exit code: -1 where there is none.
@@ -29,19 +30,23 @@ func (l *Life) Exec(ctx context.Context, c Command) (string, int) {
 	if c.User != "" {
 		args = append(args, "--user", c.User)
 	}
-	return l.output(exec.CommandContext(ctx, l.d.bin, append(append(args, l.ct.id), c.Args...)...), c.Stdin)
+	return l.output(exec.CommandContext(ctx, l.d.bin, append(append(args, l.ct.id), c.Args...)...), c)
 }
 
 // EnterAndRun runs a program of this machine in the container's PID and network namespaces, but not in its cgroup: as
 // an operator on the node would where the container has no room for one more process.
 func (l *Life) EnterAndRun(ctx context.Context, args ...string) (string, int) {
 	enter := []string{"--target", strconv.Itoa(l.ct.init.Host), "--pid", "--net", "--"}
-	return l.output(exec.CommandContext(ctx, "nsenter", append(enter, args...)...), nil)
+	return l.output(exec.CommandContext(ctx, "nsenter", append(enter, args...)...), Command{})
 }
 
-func (l *Life) output(cmd *exec.Cmd, stdin io.Reader) (string, int) {
+func (l *Life) output(cmd *exec.Cmd, c Command) (string, int) {
 	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &out
+	cmd.Stdin, cmd.Stdout = c.Stdin, &out
+	if c.Tee != nil {
+		cmd.Stdout = io.MultiWriter(&out, c.Tee)
+	}
+	cmd.Stderr = cmd.Stdout
 	l.event("%q", cmd.Args[1:])
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {

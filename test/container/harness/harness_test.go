@@ -16,7 +16,7 @@ func green() *Report {
 	u := Upgrade{Alive: true, Answered: true, Gone: true, Lines: 1, From: time.Second, To: 5 * time.Second}
 	return &Report{
 		Case: Case{
-			Server:   Server{Name: "s", Final: "upgrade done", ClosesIdle: BeforeReading},
+			Server:   Server{Name: "s", Fast: "/", Final: "upgrade done", ClosesIdle: BeforeReading},
 			Init:     Graceinit("/bin/graceinit"),
 			Upgrades: 2,
 		},

@@ -27,19 +27,28 @@ var packages = []string{
 	"ruby-sd-notify", "systemd", "tini",
 }
 
-// GoServers are the servers that are built here: name and package.
-var GoServers = map[string]string{
-	"gracedemo": "github.com/facebookgo/grace/gracedemo",
-	"tableflip": "./fixtures/tableflip",
-	"plaingo":   "./fixtures/plaingo",
-	"hostile":   "./fixtures/hostile",
+// goProgram is a program that is built here.
+type goProgram struct {
+	module string // its module's directory, from this module's
+	pkg    string
+}
+
+// goPrograms are the servers, and what else runs in the containers, by name.
+var goPrograms = map[string]goProgram{
+	"gracedemo":  {".", "github.com/facebookgo/grace/gracedemo"},
+	"tableflip":  {".", "./fixtures/tableflip"},
+	"plaingo":    {".", "./fixtures/plaingo"},
+	"hostile":    {".", "./fixtures/hostile"},
+	"httpserver": {"../../examples", "./httpserver"},
+	"fdstore":    {"../../examples", "./fdstore"},
+	"fdclient":   {"../../examples", "./fdstore/client"},
 }
 
 // Images are the images that the containers run from.
 type Images struct {
 	Base    string            // Debian with the servers, the peers and make
 	Servers string            // Base with the fixtures, for every server
-	Scratch map[string]string // for each Go server an image with nothing else
+	Scratch map[string]string // for each program that is built here an image with nothing else
 }
 
 // BuildImages makes the images, or finds them from an earlier run: their tags are hashes of what is in them. dir is
@@ -49,9 +58,9 @@ func (d *Docker) BuildImages(ctx context.Context, dir, tmp string, progress io.W
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var errs []error
-	for name, pkg := range GoServers {
+	for name, p := range goPrograms {
 		wg.Go(func() {
-			b, err := buildGo(ctx, dir, pkg, filepath.Join(tmp, name))
+			b, err := buildGo(ctx, filepath.Join(dir, p.module), p.pkg, filepath.Join(tmp, name))
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -70,7 +79,7 @@ func (d *Docker) BuildImages(ctx context.Context, dir, tmp string, progress io.W
 	}
 
 	img := &Images{Base: base, Scratch: map[string]string{}}
-	for name := range GoServers {
+	for name := range goPrograms {
 		tag, err := d.build(ctx, name, "FROM scratch\nCOPY servers/"+name+" /servers/"+name+"\n",
 			map[string][]byte{"servers/" + name: files["servers/"+name]})
 		if err != nil {
@@ -91,7 +100,7 @@ func (d *Docker) BuildImages(ctx context.Context, dir, tmp string, progress io.W
 	return img, err
 }
 
-// buildGo builds a static server and returns it.
+// buildGo builds a static program and returns it.
 func buildGo(ctx context.Context, dir, pkg, out string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Dir = dir

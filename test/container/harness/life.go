@@ -58,20 +58,29 @@ func (l *Life) start(ctx context.Context, img *Images) (err error) {
 		l.event("not started: %v", err)
 		return errors.Join(err, l.died(ctx))
 	}
-	if !l.until(ctx, startTimeout, func() bool {
-		_, err := load.Get(ctx, l.ct.load, time.Second)
-		return err == nil
-	}) {
+	if !l.until(ctx, startTimeout, func() bool { return l.serves(ctx) }) {
 		l.event("not started")
 		return l.died(ctx)
 	}
 	l.Started = true
-	l.event("answers at %s", l.ct.load.Addr)
+	l.event("serves at %s: %s", l.ct.load.Addr, names(l.ct.app()))
+	if l.Case.Server.Fast == "" {
+		return nil
+	}
 	if l.run, err = load.Start(ctx, l.ct.load); err != nil {
 		return err
 	}
-	l.event("load starts: %s", names(l.ct.app()))
 	return nil
+}
+
+// serves tells whether the server answers; without HTTP, whether it is ready.
+func (l *Life) serves(ctx context.Context) bool {
+	if l.Case.Server.Fast == "" {
+		st, err := l.Status(ctx)
+		return err == nil && st.Ready
+	}
+	_, err := load.Get(ctx, l.ct.load, time.Second)
+	return err == nil
 }
 
 // goesOn tells whether there is a container to go on with, under full load.
@@ -151,6 +160,9 @@ func (l *Life) until(ctx context.Context, timeout time.Duration, cond func() boo
 // busy waits until the load runs in full: every slow request in flight, and a second's worth of the others served
 // since now.
 func (l *Life) busy(ctx context.Context) bool {
+	if l.run == nil {
+		return l.ct.alive()
+	}
 	from := l.run.Succeeded()
 	ok := l.until(ctx, startTimeout, func() bool {
 		return l.run.InFlight(load.Slow) == 16 && l.run.Succeeded()-from >= 400
@@ -284,7 +296,13 @@ func (l *Life) line(ctx context.Context, logged int) {
 }
 
 // stop issues nothing more and stops the container: what is in flight is the app's to finish.
-func (l *Life) stop(ctx context.Context) error {
+func (l *Life) stop(ctx context.Context) (err error) {
+	if l.run == nil {
+		if err = l.ct.stop(ctx); err == nil {
+			l.Exit, err = l.ct.exit(ctx)
+		}
+		return err
+	}
 	// A fast request may still be on its way to a listener that the stop closes: that is nobody's to finish.
 	l.run.DrainFast()
 	if !l.until(ctx, startTimeout, func() bool {
@@ -297,8 +315,7 @@ func (l *Life) stop(ctx context.Context) error {
 	l.InFlight = l.run.InFlight(load.Slow)
 	begin := time.Now()
 	l.event("docker stop, %d slow requests in flight; %s", l.InFlight, names(l.ct.app()))
-	err := l.ct.stop(ctx)
-	if err != nil {
+	if err = l.ct.stop(ctx); err != nil {
 		return err
 	}
 	if l.Exit, err = l.ct.exit(ctx); err != nil {

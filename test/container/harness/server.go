@@ -46,10 +46,10 @@ func Sleep(duration string) string { return "/sleep/?duration=" + duration }
 // Server is a row of the table.
 type Server struct {
 	Name    string
-	Image   string // name in GoServers for the server's scratch image; empty: the Debian image
+	Image   string // name in goPrograms for the server's scratch image; empty: the Debian image
 	Command []string
 	Slow    string   // path of an answer that takes its time, in the table 4 s
-	Fast    string   // path of an answer at once
+	Fast    string   // path of an answer at once; empty: it speaks no HTTP, and there is no load
 	Flags   []string // graceinit's, that this server needs
 	Outcome Outcome
 	Final   string // how the line that ends an upgrade begins
