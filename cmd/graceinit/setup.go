@@ -41,11 +41,13 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 		Check:        s.Check,
 		ProbeCommand: s.Ready.Command,
 		ProbeAddress: s.Ready.Address,
-		StoreMax:     int(s.FDStoreMax),
 		Signals:      received,
 		Log:          log,
 		WarnOnReap:   bool(s.WarnOnReap),
 		OnQuiet:      settle,
+	}
+	if loop.Config.Spawn { // elsewhere there is no generation to give them to
+		loop.StoreMax = int(s.FDStoreMax)
 	}
 	server, err := listenForRequests(s, log)
 	if err != nil {

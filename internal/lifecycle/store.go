@@ -32,7 +32,7 @@ func (s *store) add(name string, fds []int) error {
 			continue
 		}
 		if len(s.entries) >= s.max {
-			return fmt.Errorf("the fd store is full (%d fds, --fd-store-max): fd %q dropped", s.max, name)
+			return fmt.Errorf("fd %q is not kept: the fd store holds %d fds at most (--fd-store-max; none where the app upgrades itself)", name, s.max)
 		}
 		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
