@@ -11,18 +11,20 @@ import (
 	"strings"
 )
 
-// BuilderImage makes the image that the Dockerfile's test builds with: the base image, the Go that runs here, and
-// the modules that top's go.mod names. With it the build needs no network.
-func (d *Docker) BuilderImage(ctx context.Context, img *Images, top string) (string, error) {
-	env, err := goEnv(ctx, top, "GOROOT", "GOVERSION", "GOMODCACHE", "GOARCH", "GOPROXY")
+// BuilderImage makes the image that Dockerfiles are built with: the base image, the Go that runs here, and the modules
+// that the go.mod files in dirs name. With it the build needs no network.
+func (d *Docker) BuilderImage(ctx context.Context, img *Images, dirs ...string) (string, error) {
+	env, err := goEnv(ctx, dirs[0], "GOROOT", "GOVERSION", "GOMODCACHE", "GOARCH", "GOPROXY")
 	if err != nil {
 		return "", err
 	}
 	goroot, cache := env[0], env[2]
 	key := map[string][]byte{"go": []byte(env[1] + env[3]), "base": []byte(img.Base)}
-	for _, f := range []string{"go.mod", "go.sum"} {
-		if key[f], err = os.ReadFile(filepath.Join(top, f)); err != nil {
-			return "", err
+	for i, dir := range dirs {
+		for _, f := range []string{"go.mod", "go.sum"} {
+			if key[fmt.Sprint(f, i)], err = os.ReadFile(filepath.Join(dir, f)); err != nil {
+				return "", err
+			}
 		}
 	}
 	sum := hash(key)
@@ -47,12 +49,14 @@ func (d *Docker) BuilderImage(ctx context.Context, img *Images, top string) (str
 		return "", fmt.Errorf("cannot copy %s: %w: %s", goroot, err, tail(string(b), 1000))
 	}
 	// Only what go.mod names, taken from this machine's cache first.
-	get := exec.CommandContext(ctx, "go", "mod", "download")
-	get.Dir = top
-	get.Env = append(os.Environ(), "GOMODCACHE="+filepath.Join(tmp, "go/pkg/mod"), "GOFLAGS=",
-		"GOPROXY=file://"+filepath.Join(cache, "cache/download")+","+env[4])
-	if b, err := get.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot download the modules: %w: %s", err, tail(string(b), 1000))
+	for _, dir := range dirs {
+		get := exec.CommandContext(ctx, "go", "mod", "download")
+		get.Dir = dir
+		get.Env = append(os.Environ(), "GOMODCACHE="+filepath.Join(tmp, "go/pkg/mod"), "GOFLAGS=",
+			"GOPROXY=file://"+filepath.Join(cache, "cache/download")+","+env[4])
+		if b, err := get.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("cannot download the modules of %s: %w: %s", dir, err, tail(string(b), 1000))
+		}
 	}
 
 	// An import has no parent: what it adds to the base image is copied on top of it.
