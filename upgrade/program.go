@@ -63,7 +63,10 @@ func (p *Program) Start(l Launch) (started Process, err error) {
 	if errors.Is(err, syscall.ENOEXEC) && (l.Image == nil || l.Image.inPlace()) && isScript(path) {
 		// execvp(3) hands a file without a #! line to the shell, and entrypoints rely on it.
 		l.Image = nil
-		started, err = p.start("/bin/sh", append([]string{"/bin/sh", path}, p.Args[1:]...), l)
+		shell, failed := p.start("/bin/sh", append([]string{"/bin/sh", path}, p.Args[1:]...), l)
+		if !errors.Is(failed, syscall.ENOENT) { // an image without a shell: then it is the file that is wrong
+			started, err = shell, failed
+		}
 	}
 	if err != nil {
 		return Process{}, explain(path, err)
