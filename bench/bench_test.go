@@ -35,17 +35,20 @@ func TestMedian(t *testing.T) {
 
 func TestGoals(t *testing.T) {
 	good := figures{Size: 3 * megabyte, RSS: 4 * megabyte, LoggedRSS: 4 * megabyte}
+	quick, slow := delay{Exec: []float64{500}, Upgrade: []float64{550}}, delay{Exec: []float64{50}, Upgrade: []float64{70.1}}
 	for name, tc := range map[string]struct {
 		f      figures
+		d      delay
 		missed int
 	}{
-		"all met":       {good, -1},
-		"too big":       {figures{Size: 3*megabyte + 1}, 0},
-		"too fat":       {figures{RSS: 4*megabyte + 1}, 1},
-		"grows":         {figures{LoggedRSS: 5 * megabyte}, 2},
-		"wakes up once": {figures{Wakeups: 1}, 3},
+		"all met":       {good, quick, -1},
+		"too big":       {figures{Size: 4 * megabyte}, quick, 0},
+		"too fat":       {figures{RSS: 5 * megabyte}, quick, 1},
+		"grows":         {figures{LoggedRSS: 5 * megabyte}, quick, 2},
+		"wakes up once": {figures{Wakeups: 1}, quick, 3},
+		"slow upgrade":  {good, slow, 4},
 	} {
-		for i, g := range goals(tc.f, options{}) {
+		for i, g := range goals(tc.f, []delay{tc.d}, options{}) {
 			if g.Met == (i == tc.missed) {
 				t.Errorf("%s: goal %q met: %v", name, g.What, g.Met)
 			}
@@ -55,10 +58,10 @@ func TestGoals(t *testing.T) {
 
 func TestTheTableComparesWithTini(t *testing.T) {
 	r := report{Idle: 60, Inits: []figures{{Name: "graceinit", PerOrphan: []float64{3}}, {Name: "tini", PerOrphan: []float64{2}}},
-		Goals: []goal{{"this", true}, {"that", false}}}
+		Delays: []delay{{"Go", []float64{5}, []float64{8}}}, Goals: []goal{{"this", true}, {"that", false}}}
 	var out bytes.Buffer
 	r.print(&out)
-	for _, want := range []string{"3.0 (×1.50)", "2.0 (×1.00)", "met     this", "MISSED  that", "wake-ups in 60 s idle"} {
+	for _, want := range []string{"3.0 (×1.50)", "2.0 (×1.00)", "met     this", "MISSED  that", "wake-ups in 60 s idle", "Go   5.0                 8.0    3.0     20.0"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table does not say %q:\n%s", want, out.String())
 		}

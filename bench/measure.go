@@ -38,6 +38,7 @@ type measurement struct {
 	o       options
 	figures []figures // as the subjects
 	bare    []float64 // what StartAndEnd is without an init
+	delays  []delay
 }
 
 const (
@@ -61,7 +62,7 @@ func (m *measurement) sizes(subjects []subject) error {
 func (m *measurement) idle(subjects []subject) error {
 	spaces := make([]*pidns.Namespace, len(subjects))
 	for i, s := range subjects {
-		n, err := pidns.Start(pidns.Command{Args: []string{s.path, "--", "/bin/sleep", "infinity"}})
+		n, err := pidns.Start(pidns.Command{Args: slices.Concat([]string{s.path}, s.holding, []string{"--", "/bin/sleep", "infinity"})})
 		if err != nil {
 			return err
 		}
