@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -23,6 +24,10 @@ type recipe struct {
 	// front is the configuration of an nginx in the recipe's directory that stands before a server that does not speak
 	// HTTP, in the same network namespace.
 	front string
+	// standIn is the build argument for an image with something in the server's place, which is run although the server
+	// itself is not.
+	standIn string
+	drains  time.Duration // how long the predecessor is to live at least, where nobody but the app may end it
 }
 
 var recipes = []recipe{
@@ -39,8 +44,9 @@ var recipes = []recipe{
 	{server: harness.Server{Name: "java"}},
 	{server: harness.Server{Name: "systemd-go"}},
 	{server: harness.Server{Name: "systemd-rust"}},
-	{server: harness.Server{Name: "envoy"}, notRun: "no image with Envoy is pulled"},
-	{server: harness.Server{Name: "mosn"}, notRun: "no image with MOSN is pulled"},
+	// A stand-in is run in Envoy's place. The predecessor is to live for --parent-shutdown-time-s.
+	{server: harness.Server{Name: "envoy"}, notRun: "no image with Envoy is pulled", standIn: "ENVOY_IMAGE", drains: 30 * time.Second},
+	{server: harness.Server{Name: "mosn"}, notRun: "MOSN is neither pulled nor built"},
 }
 
 func recipesDir() string {
@@ -59,39 +65,48 @@ directory = "/usr/share/cargo/registry"
 // them.
 var prepareRecipes = sync.OnceValues(func() ([]string, error) {
 	ctx := context.Background()
-	base, err := docker.RecipeBase(ctx, os.Stderr)
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(binary)
-	if err != nil {
-		return nil, err
-	}
-	init, err := docker.Image(ctx, "graceinit", "FROM scratch\nCOPY graceinit /graceinit\n", map[string][]byte{"graceinit": b})
-	if err != nil {
-		return nil, err
-	}
 	var modules []string
 	for _, r := range recipes {
 		if _, err := os.Stat(filepath.Join(recipesDir(), r.server.Name, "go.mod")); err == nil {
 			modules = append(modules, filepath.Join(recipesDir(), r.server.Name))
 		}
 	}
-	golang, err := docker.BuilderImage(ctx, images, modules...)
+	var golang string
+	var golangErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { golang, golangErr = docker.BuilderImage(ctx, images, modules...) })
+	base, err := docker.RecipeBase(ctx, os.Stderr)
+	wg.Wait()
+	if err = errors.Join(err, golangErr); err != nil {
+		return nil, err
+	}
+	init, err := os.ReadFile(binary)
 	if err != nil {
 		return nil, err
 	}
-	rust, err := docker.Image(ctx, "rust", "FROM "+base+"\nRUN apt-get update && apt-get install -y --no-install-recommends "+
-		"cargo librust-listenfd-dev librust-signal-hook-dev\nCOPY config.toml /.cargo/config.toml\n",
-		map[string][]byte{"config.toml": []byte(debianCrates)})
+	envoy, err := os.ReadFile(filepath.Join(harness.Dir(), "fixtures", "recipe", "envoy.py"))
 	if err != nil {
 		return nil, err
 	}
-	var args []string
-	for name, value := range map[string]string{"BASE": base, "GRACEINIT": init, "GO_IMAGE": golang, "RUST_IMAGE": rust} {
-		args = append(args, "--build-arg", name+"="+value)
+	const install = "\nRUN apt-get update && apt-get install -y --no-install-recommends "
+	args := []string{"--build-arg", "BASE=" + base, "--build-arg", "GO_IMAGE=" + golang}
+	for _, i := range []struct {
+		arg, name, dockerfile string
+		files                 map[string][]byte
+	}{
+		{"GRACEINIT", "graceinit", "FROM scratch\nCOPY graceinit /graceinit\n", map[string][]byte{"graceinit": init}},
+		{"RUST_IMAGE", "rust", "FROM " + base + install + "cargo librust-listenfd-dev librust-signal-hook-dev\n" +
+			"COPY config.toml /.cargo/config.toml\n", map[string][]byte{"config.toml": []byte(debianCrates)}},
+		{"ENVOY_IMAGE", "envoy", "FROM " + base + install + "python3 && useradd envoy\n" +
+			"COPY envoy /usr/local/bin/envoy\n", map[string][]byte{"envoy": envoy}},
+	} {
+		tag, err := docker.Image(ctx, i.name, i.dockerfile, i.files)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--build-arg", i.arg+"="+tag)
 	}
-	return args, nil
+	return append(args, "--network", "none"), nil
 })
 
 // TestRecipes builds every recipe from its own directory, without a network, and upgrades it under load.
@@ -103,32 +118,58 @@ func TestRecipes(t *testing.T) {
 	}
 	for _, r := range recipes {
 		t.Run(r.server.Name, func(t *testing.T) {
-			if r.notRun != "" {
+			if r.notRun != "" && r.standIn == "" {
 				t.Skip(r.notRun)
 			}
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-			defer cancel()
-			dir := filepath.Join(recipesDir(), r.server.Name)
-			tag := "graceinit-test-recipe-" + r.server.Name + ":latest"
-			if err := docker.Rebuild(ctx, tag, dir, slices.Concat(args, []string{"--network", "none"})...); err != nil {
-				t.Fatal(err)
-			}
-			if r.front != "" {
-				go front(ctx, t, tag, filepath.Join(dir, r.front))
-			}
-			own := *images
-			own.Scratch = maps.Clone(images.Scratch)
-			own.Scratch[tag] = tag
-			s := r.server
-			s.Image, s.Fast, s.Slow = tag, "/", "/slow"
-			if s.Final == "" {
-				s.Final = "upgrade done"
-			}
-			// The init and its flags are in the image's entry point.
-			in := harness.Init{Name: "graceinit", Command: []string{"/graceinit"}, Ours: true, InImage: true}
-			check(t, docker.Run(ctx, &own, harness.Case{Server: s, Init: in, Scratch: true, Upgrades: 2}))
+			r.run(t, args)
 		})
+	}
+}
+
+func (r recipe) run(t *testing.T, args []string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	dir := filepath.Join(recipesDir(), r.server.Name)
+	dockerfile, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag := "graceinit-test-recipe-" + r.server.Name + ":latest"
+	// A stage that builds gets a name too, so that the next run finds it and replaces it.
+	if strings.Contains(string(dockerfile), " AS build\n") {
+		stage := slices.Concat(args, []string{"--target", "build"})
+		if err := docker.Rebuild(ctx, strings.Replace(tag, "latest", "build", 1), dir, stage...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := docker.Rebuild(ctx, tag, dir, args...); err != nil {
+		t.Fatal(err)
+	}
+	if r.front != "" {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			front(ctx, t, tag, filepath.Join(dir, r.front))
+		}()
+		defer func() { cancel(); <-ended }()
+	}
+	own := *images
+	own.Scratch = maps.Clone(images.Scratch)
+	own.Scratch[tag] = tag
+	s := r.server
+	s.Image, s.Fast, s.Slow = tag, "/", "/slow"
+	if s.Final == "" {
+		s.Final = "upgrade done"
+	}
+	// The init and its flags are in the image's entry point.
+	in := harness.Init{Name: "graceinit", Command: []string{"/graceinit"}, Ours: true, InImage: true}
+	rep := docker.Run(ctx, &own, harness.Case{Server: s, Init: in, Scratch: true, Upgrades: 2})
+	check(t, rep)
+	for i, u := range rep.Upgrades {
+		if u.Drained < r.drains {
+			t.Errorf("upgrade %d: the predecessor has gone after %v, want %v at least\n%s", i+1, u.Drained, r.drains, rep)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // What the recipes' Dockerfiles install by apt-get, and what the builder images of the recipes do.
@@ -75,5 +76,6 @@ func (d *Docker) WaitFor(ctx context.Context, image string) (string, error) {
 		if err != nil || id != "" {
 			return id, err
 		}
+		time.Sleep(poll)
 	}
 }
