@@ -170,10 +170,22 @@ func (m *Machine) Step(now time.Time, event Event) []Action {
 	case KillFailed:
 		m.killFailed(e)
 	}
-	if m.state != Exited {
+	if m.state != Exited && !m.awaitsAnswer() {
 		m.expire()
 	}
 	return m.actions
+}
+
+// awaitsAnswer reports whether one of the actions is answered by an event, which comes at once. It must find the state
+// that it was asked for in: a deadline that passes now would have nobody know of the generation that is being started.
+func (m *Machine) awaitsAnswer() bool {
+	for _, a := range m.actions {
+		switch a.(type) {
+		case Start, Find, Run, Look:
+			return true
+		}
+	}
+	return false
 }
 
 // Deadline returns when Step wants a Tick if nothing else happens before, and false when never.
@@ -216,11 +228,11 @@ func (m *Machine) expire() {
 	for step := m.shutdown.Expire(m.now); step != drain.Nothing; step = m.shutdown.Expire(m.now) {
 		m.shutdownStep(step)
 	}
-	for step := m.sweep.Expire(m.now); step != drain.Nothing && m.state == Sweeping; step = m.sweep.Expire(m.now) {
-		m.sweepStep(step)
-	}
 	if m.state != Sweeping && m.state != Exited {
 		m.expireServing()
+	}
+	for step := m.sweep.Expire(m.now); step != drain.Nothing && m.state == Sweeping; step = m.sweep.Expire(m.now) {
+		m.sweepStep(step)
 	}
 	m.expireStrays()
 }

@@ -46,6 +46,8 @@ func (m *Machine) spawnedReady() {
 // waiting says what an upgrade waits for.
 func (m *Machine) waiting(u *attempt) string {
 	switch {
+	case m.state == Restarting:
+		return "the executable to be started"
 	case u.spawned && m.helpers[CheckHelper].pid != 0:
 		return "the check to end"
 	case u.spawned && !u.retryAt.IsZero():
@@ -82,10 +84,10 @@ func (m *Machine) judgesMain() bool {
 	return m.readyAt.IsZero() && m.main != (procfs.ID{}) && !m.ending() && (m.up == nil || m.up.gone && !m.up.readyAt.IsZero())
 }
 
-// judgesSuccessor reports whether a successor is waited for.
+// judgesSuccessor reports whether a successor is waited for. While Restarting there is none: it has died.
 func (m *Machine) judgesSuccessor() bool {
 	u := m.up
-	return u != nil && u.successor != (procfs.ID{}) && u.readyAt.IsZero() && !m.ending()
+	return u != nil && u.successor != (procfs.ID{}) && u.readyAt.IsZero() && m.state != Restarting && !m.ending()
 }
 
 // probe is the way to find out from outside whether a generation is ready.

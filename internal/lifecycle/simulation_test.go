@@ -152,7 +152,11 @@ func (w *world) schedule(first *app) {
 	}
 	if w.rng.IntN(5) == 0 { // somebody who is not of the app speaks
 		w.later(at(), func() {
-			w.step(Notified{Lineage: []int{w.rng.IntN(20)}, Message: notify.Message{Ready: true, MainPID: w.rng.IntN(20)}})
+			pid := w.rng.IntN(20)
+			if w.spawning != nil {
+				w.named = pid
+			}
+			w.step(Notified{Lineage: []int{w.rng.IntN(20)}, Message: notify.Message{Ready: true, MainPID: pid}})
 		})
 	}
 }
@@ -230,7 +234,7 @@ func (w *world) step(e Event) {
 	}
 	w.depth++
 	actions := w.machine.Step(w.now, e)
-	if w.spawning != nil && (before == Restarting || before == Starting) && w.machine.State() == Sweeping {
+	if w.spawning != nil && (before == Restarting || before == Starting) && w.machine.State() >= Sweeping {
 		w.shutWhileRestarting = true
 	}
 	w.carryOut(actions, nil)
@@ -319,11 +323,16 @@ func (w *world) start(first *app) {
 }
 
 func (w *world) look(l Look) {
+	w.linger()
 	if w.blind {
 		w.step(Looked{For: l.For, Err: syscall.EMFILE})
 		return
 	}
-	w.step(Looked{For: l.For, Table: w.snapshot(), PIDFile: w.pidFile})
+	looked := Looked{For: l.For, Table: w.snapshot(), PIDFile: w.pidFile, Accepts: map[int]procfs.Accepting{}}
+	for _, pid := range l.Accepts {
+		looked.Accepts[pid] = procfs.Accepting(w.rng.IntN(3))
+	}
+	w.step(looked)
 }
 
 func (w *world) kill(k Kill) {
@@ -345,7 +354,7 @@ func (w *world) kill(k Kill) {
 	switch {
 	case w.spawning != nil && k.Signal == sigTERM:
 		w.checkSpawnedStop(k)
-		if w.stopping[k.Target]++; w.stopping[k.Target] > 1 {
+		if w.stopping[k.Target]++; w.stopping[k.Target] > 1 && w.named != p.PID {
 			w.fail("pid %d was told to stop twice", p.PID)
 		}
 	case k.Signal == quit && k.Target != w.machine.up.record.Main:

@@ -22,11 +22,17 @@ type spawning struct {
 	answers             int         // to the request that is being decided
 	accepted            map[int]int // upgrades that somebody follows, and how many ends they were told
 	shutWhileRestarting bool
+	generations         []*process       // that were started
+	guards              map[int]*process // by the app's pid: the shim that stays as its parent
+	guarded             bool             // we are not PID 1
+	probing             int              // pid of whom the running probe is about, or zero
+	named               int              // a pid that MAINPID= named
 }
 
 // becomeSpawning makes a configuration one of mode spawn.
 func (w *world) becomeSpawning(cfg *Config) {
-	w.spawning = &spawning{images: map[*upgrade.Image]bool{}, ranFrom: map[procfs.ID]*upgrade.Image{}, accepted: map[int]int{}}
+	w.spawning = &spawning{images: map[*upgrade.Image]bool{}, ranFrom: map[procfs.ID]*upgrade.Image{}, accepted: map[int]int{},
+		guards: map[int]*process{}, guarded: w.rng.IntN(3) == 0}
 	cfg.Upgrades, cfg.Spawn, cfg.Passive, cfg.HasPIDFile, cfg.PredecessorSignal = true, true, false, false, 0
 	cfg.StopFirst = w.rng.IntN(4) == 0
 	cfg.HasCheck = w.rng.IntN(4) == 0
@@ -81,7 +87,20 @@ func (w *world) open() *upgrade.Image {
 	return i
 }
 
+// linger lets time pass in an action: file systems are slow now and then, and containers are paused.
+func (w *world) linger() {
+	if w.spawning == nil || w.rng.IntN(40) != 0 {
+		return
+	}
+	d := w.millis(0, 12_000)
+	w.now = w.now.Add(d)
+	if !w.shutdownAt.IsZero() {
+		w.shutdownAt = w.shutdownAt.Add(d) // not the machine's fault
+	}
+}
+
 func (w *world) find() {
+	w.linger()
 	if w.rng.IntN(12) == 0 {
 		if w.machine.State() == Starting {
 			w.code = upgrade.CodeNotStarted
@@ -104,6 +123,7 @@ func (w *world) release(i *upgrade.Image) {
 
 // spawn starts a generation.
 func (w *world) spawn(a Start) {
+	w.linger()
 	m := w.machine
 	first := m.State() == Starting
 	for _, s := range []struct {
@@ -131,8 +151,15 @@ func (w *world) spawn(a Start) {
 	if next.crashAfter > 0 && first {
 		next.crashAfter += 5 * time.Second
 	}
-	p := w.fork(self, next, a.Generation)
+	parent := self
+	if w.guarded {
+		guard := w.fork(self, nil, 0)
+		guard.exec(false)
+		parent = guard.PID
+	}
+	p := w.fork(parent, next, a.Generation)
 	p.exec(true)
+	w.generations = append(w.generations, p)
 	w.ranFrom[p.ID] = a.Image
 	for range next.workers {
 		w.fork(p.PID, next, a.Generation)
@@ -143,7 +170,15 @@ func (w *world) spawn(a Start) {
 	if next.notifies {
 		w.later(w.millis(0, 500), func() { w.say(p) })
 	}
-	w.step(Started{Main: p.ID})
+	started := Started{Main: p.ID}
+	if w.guarded {
+		guard := w.procs[parent]
+		w.guards[p.PID], started.Guard = guard, parent
+		if w.rng.IntN(2) == 0 { // the app sends it SIGTERM, it says READY=1 and ends
+			w.later(w.millis(0, 2000), func() { w.say(guard); w.die(guard, reaper.Status{}) })
+		}
+	}
+	w.step(started)
 }
 
 // ranBefore reports whether a main process ran from the executable.
@@ -153,6 +188,7 @@ func (w *world) ranBefore(i *upgrade.Image) bool {
 
 // run starts a helper.
 func (w *world) run(a Run) {
+	w.linger()
 	if w.rng.IntN(20) == 0 {
 		w.step(HelperFailed{Helper: a.Helper, Err: errors.New("cannot execute")})
 		return
@@ -203,7 +239,7 @@ func (w *world) checkSpawned() {
 	m := w.machine
 	if main, _ := m.Main(); main.PID != 0 && (len(w.mains) == 0 || w.mains[len(w.mains)-1] != main) {
 		w.mains = append(w.mains, main)
-		if _, started := w.ranFrom[main]; !started { // named by MAINPID=
+		if _, started := w.ranFrom[main]; !started || w.named == main.PID { // named by MAINPID=
 			w.ranFrom[main] = m.image
 		}
 		if m.image != w.ranFrom[main] {
@@ -219,6 +255,14 @@ func (w *world) checkSpawned() {
 	if m.up != nil {
 		used[m.up.image] = true
 	}
+	for _, p := range w.generations {
+		known := p.ID == m.main || m.up != nil && (p.ID == m.up.successor || p.ID == m.up.retiring) ||
+			slices.ContainsFunc(m.strays, func(s stray) bool { return s.id == p.ID })
+		if w.live(p) && !known && !m.ending() {
+			w.fail("generation %d (pid %d) runs, and nobody knows of it", p.gen, p.PID)
+		}
+	}
+	w.generations = slices.DeleteFunc(w.generations, func(p *process) bool { return !w.live(p) })
 	for i := range w.images {
 		if !used[i] && !m.ending() {
 			w.fail("an executable is held for nothing in state %s", m.State())

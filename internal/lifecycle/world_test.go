@@ -180,6 +180,11 @@ func (w *world) die(p *process, status reaper.Status) {
 			c.PPID = self
 		}
 	}
+	if w.spawning != nil && w.guards[p.PID] != nil { // goes with its app, which is left to the init
+		w.die(w.guards[p.PID], reaper.Status{})
+		delete(w.guards, p.PID)
+		return
+	}
 	if p.PPID != self { // its parent reaps it, sooner or later
 		parent := p.PPID
 		w.later(w.millis(0, 500), func() {

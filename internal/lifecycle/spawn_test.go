@@ -1,0 +1,134 @@
+package lifecycle
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/graceinit/graceinit/internal/procfs"
+	"github.com/graceinit/graceinit/internal/signals"
+	"github.com/graceinit/graceinit/reaper"
+	"github.com/graceinit/graceinit/upgrade"
+)
+
+// story is a life that a test tells event by event. Lives that go by chance are the simulation's.
+type story struct {
+	*testing.T
+	m   *Machine
+	now time.Time
+}
+
+func tell(t *testing.T, cfg Config) *story {
+	t.Helper()
+	cfg.Self, cfg.Upgrades, cfg.UpgradeSignal = self, true, upgradeSignal
+	cfg.ShutdownSignals = map[signals.Signal]bool{sigTERM: true}
+	cfg.Settle, cfg.ReadyTimeout, cfg.DrainTimeout, cfg.KillTimeout = time.Second, 10*time.Second, 10*time.Second, time.Second
+	s := &story{T: t, m: New(cfg), now: time.Unix(1e9, 0)}
+	s.m.Begin()
+	if cfg.Spawn {
+		s.step(Found{&upgrade.Image{}})
+	}
+	s.step(Started{Main: procfs.ID{PID: 10, Start: 10}})
+	return s
+}
+
+func (s *story) step(e Event) []Action { return s.m.Step(s.now, e) }
+
+func (s *story) after(d time.Duration, e Event) []Action {
+	s.now = s.now.Add(d)
+	return s.step(e)
+}
+
+func (s *story) is(want State) {
+	s.Helper()
+	if s.m.state != want {
+		s.Fatalf("state %s, want %s", s.m.state, want)
+	}
+}
+
+// looked is the process table with these processes, each a child of the init and a group of its own.
+func looked(p Purpose, pids ...int) Looked {
+	l := Looked{For: p, Table: &procfs.Snapshot{Listening: map[uint64]bool{}, Established: map[uint64]bool{}}}
+	for _, pid := range append([]int{self}, pids...) {
+		row := procfs.Process{ID: procfs.ID{PID: pid, Start: uint64(pid)}, PPID: self, State: 'S'}
+		if pid == self {
+			row.PPID = 0
+		}
+		row.Caught.Add(upgradeSignal)
+		l.Table.Processes = append(l.Table.Processes, row)
+	}
+	return l
+}
+
+// upgrade begins one in mode spawn, up to where the successor runs as pid 20; with --stop-first, up to where the
+// predecessor has been told to stop.
+func (s *story) upgrade() {
+	s.Helper()
+	s.after(time.Minute, Signalled{upgradeSignal})
+	s.step(looked(ForTrigger, 10))
+	s.step(Found{&upgrade.Image{}})
+	if !s.m.cfg.StopFirst {
+		s.step(Started{Main: procfs.ID{PID: 20, Start: 20}})
+		s.is(Settling)
+	}
+}
+
+// mainDies has the main process die. Others that live are named.
+func (s *story) mainDies(pid, code int, others ...int) {
+	s.Helper()
+	if has(s.step(ChildExited{PID: pid, Status: reaper.Status{Code: code}}), func(l Look) bool { return l.For == ForExit }) {
+		s.step(looked(ForExit, others...))
+	}
+}
+
+func has[A Action](actions []Action, match func(A) bool) bool {
+	for _, a := range actions {
+		if a, ok := a.(A); ok && match(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// A deadline that passes while the generation is being started must not make anybody forget it.
+func TestDeadlineWhileStarting(t *testing.T) {
+	s := tell(t, Config{Spawn: true})
+	s.after(time.Minute, Signalled{upgradeSignal})
+	s.step(looked(ForTrigger, 10))
+	if !has(s.after(time.Minute, Found{&upgrade.Image{}}), func(Start) bool { return true }) { // from a slow file system
+		t.Fatal("nothing is started")
+	}
+	if !has(s.step(Started{Main: procfs.ID{PID: 20, Start: 20}}), func(k Kill) bool { return k.Target.PID == 20 }) {
+		t.Error("the successor came too late, and nobody ended it")
+	}
+	s.is(Running)
+}
+
+// executable.
+func TestNobodyIsReadyWhileRestarting(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"settle time": {}, "probe": {HasProbe: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Spawn, cfg.StopFirst = true, true
+			s := tell(t, cfg)
+			s.upgrade()
+			s.step(ChildExited{PID: 10})
+			s.step(Started{Main: procfs.ID{PID: 20, Start: 20}})
+			s.is(Settling)
+			s.mainDies(20, 1)
+			s.is(Restarting)
+			s.step(StartFailed{Err: syscall.EAGAIN})
+			if cfg.HasProbe {
+				s.step(Probed{})
+			}
+			s.after(5*time.Second, looked(ForProgress))
+			s.is(Restarting)
+			s.step(Started{Main: procfs.ID{PID: 30, Start: 30}})
+			s.is(Running)
+			if main, _ := s.m.Main(); main.PID != 30 {
+				t.Errorf("main process %d", main.PID)
+			}
+		})
+	}
+}
