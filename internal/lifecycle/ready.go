@@ -234,7 +234,8 @@ func (m *Machine) armWatchdog() {
 
 func (m *Machine) watchdogDeadline() (time.Time, bool) {
 	w := &m.watchdog
-	return w.by, w.interval > 0 && !w.fired && m.main != (procfs.ID{}) && !m.readyAt.IsZero() && !m.ending()
+	makesPlace := m.up != nil && m.up.draining && !m.up.gone // and may have ended whatever said WATCHDOG=1
+	return w.by, w.interval > 0 && !w.fired && m.main != (procfs.ID{}) && !m.readyAt.IsZero() && !m.ending() && !makesPlace
 }
 
 func (m *Machine) expireWatchdog() {

@@ -175,7 +175,7 @@ func (m *Machine) takePlace() {
 	m.image, m.main, m.guard, m.since = u.image, u.successor, u.guard, u.seen
 	m.generation++
 	m.epoch++
-	m.saysReady, m.readyAt = u.saidReady, m.now
+	m.saysReady, m.readyAt, m.watchdog = u.saidReady, m.now, watchdog{}
 	m.armWatchdog()
 	m.beginProbation()
 }
@@ -244,7 +244,8 @@ func (m *Machine) expireStrays() {
 		for step := s.drain.Expire(m.now); step != drain.Nothing; step = s.drain.Expire(m.now) {
 			if step == drain.Kill {
 				m.counters.Kills++
-				m.do(Kill{Target: s.id, Signal: sigKILL}, KillRest{Signal: sigKILL, Group: s.id.PID})
+				m.do(Kill{Target: s.id, Signal: sigKILL})
+				m.killGroup(s.id.PID)
 			}
 		}
 	}
@@ -256,9 +257,17 @@ func (m *Machine) forgetStray(pid int) {
 	for i, s := range m.strays {
 		if s.id.PID == pid {
 			m.strays = append(m.strays[:i:i], m.strays[i+1:]...)
-			m.do(KillRest{Signal: sigKILL, Group: pid})
+			m.killGroup(pid)
 			return
 		}
+	}
+}
+
+// killGroup ends what a generation leaves behind. Only those that we start have a group of their own: a successor that
+// the app forked is in its predecessor's.
+func (m *Machine) killGroup(pid int) {
+	if m.cfg.Spawn {
+		m.do(KillRest{Signal: sigKILL, Group: pid})
 	}
 }
 

@@ -132,3 +132,32 @@ func TestNobodyIsReadyWhileRestarting(t *testing.T) {
 		})
 	}
 }
+
+// A main process that drains may have ended what says WATCHDOG=1.
+func TestWatchdogOfADrainingMain(t *testing.T) {
+	aborted := func(k Kill) bool { return k.Signal == sigABRT }
+	s := tell(t, Config{Spawn: true, StopFirst: true, Watchdog: 2 * time.Second})
+	s.after(time.Second, Tick{}) // ready
+	s.m.watchdog.by = s.now.Add(2 * time.Minute)
+	s.upgrade()
+	s.is(Draining)
+	s.m.watchdog.by = s.now.Add(time.Second)
+	if has(s.after(5*time.Second, Tick{}), aborted) {
+		t.Error("the predecessor was aborted while it drained")
+	}
+}
+
+// Where the app forks its successor itself, that is in the main process's group.
+func TestWatchdogSparesTheSuccessor(t *testing.T) {
+	s := tell(t, Config{Watchdog: 2 * time.Second})
+	s.after(time.Second, Tick{})
+	s.m.trigger()
+	s.step(looked(ForTrigger, 10))
+	s.is(Awaiting)
+	if !has(s.after(2*time.Second, Tick{}), func(k Kill) bool { return k.Signal == sigABRT }) {
+		t.Fatal("the main process is silent, and lives")
+	}
+	if has(s.step(ChildExited{PID: 10, Status: reaper.Status{Signal: syscall.SIGABRT}}), func(KillRest) bool { return true }) {
+		t.Error("the group was killed")
+	}
+}

@@ -252,6 +252,7 @@ func (m *Machine) watchDrain(s *procfs.Snapshot) {
 		}
 	case n > 0 && u.draining && !u.told:
 		u.draining, u.drain = false, drain.Drain{}
+		m.armWatchdog()
 		if u.successor == (procfs.ID{}) {
 			m.enter(Awaiting)
 		} else {
