@@ -93,6 +93,7 @@ func (m *Machine) judgesSuccessor() bool {
 // probe is the way to find out from outside whether a generation is ready.
 type probe struct {
 	running bool
+	stale   bool // it is about a generation that is not waited for any more
 	next    time.Time
 	err     error // why the last one failed
 }
@@ -104,7 +105,9 @@ const probeInterval = 200 * time.Millisecond
 const helperLimit = 10 * time.Second
 
 // awaitReadiness begins to wait for a generation that has just been started.
-func (m *Machine) awaitReadiness() { m.probe = probe{running: m.probe.running, next: m.now} }
+func (m *Machine) awaitReadiness() {
+	m.probe = probe{running: m.probe.running, stale: m.probe.running, next: m.now}
+}
 
 func (m *Machine) readinessDeadline() (time.Time, bool) {
 	switch {
@@ -136,6 +139,10 @@ func (m *Machine) expireReadiness() {
 }
 
 func (m *Machine) probed(err error) {
+	if m.probe.stale {
+		m.probe = probe{next: m.now}
+		return
+	}
 	m.probe = probe{next: m.now.Add(probeInterval), err: err}
 	switch {
 	case err != nil:

@@ -133,6 +133,27 @@ func TestNobodyIsReadyWhileRestarting(t *testing.T) {
 	}
 }
 
+// What a probe finds out about one generation is not true of another.
+func TestProbeOfAnotherGeneration(t *testing.T) {
+	s := tell(t, Config{Spawn: true, HasProbe: true, ProbeRuns: true})
+	s.step(Tick{})
+	s.step(HelperStarted{Helper: ProbeHelper, PID: 11}) // about generation 1, which takes its time
+	s.m.triggeredAt = time.Time{}
+	s.step(Signalled{upgradeSignal})
+	s.step(looked(ForTrigger, 10))
+	s.step(Found{&upgrade.Image{}})
+	s.step(Started{Main: procfs.ID{PID: 20, Start: 20}})
+	s.is(Settling)
+	actions := s.after(time.Second, ChildExited{PID: 11})
+	s.is(Settling)
+	if !has(actions, func(r Run) bool { return r.PID == 20 }) {
+		t.Error("the successor is not probed")
+	}
+	s.step(HelperStarted{Helper: ProbeHelper, PID: 12})
+	s.step(ChildExited{PID: 12})
+	s.is(Draining)
+}
+
 // A main process that drains may have ended what says WATCHDOG=1.
 func TestWatchdogOfADrainingMain(t *testing.T) {
 	aborted := func(k Kill) bool { return k.Signal == sigABRT }
