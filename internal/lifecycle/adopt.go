@@ -38,6 +38,8 @@ func (m *Machine) succeed(l Looked) {
 			m.nextPIDFileLook = m.now.Add(pidFileLook)
 			m.log(Debug, "the first process exited; waiting for the pid file")
 		}
+	case m.probation != nil && !m.ending():
+		m.rollBack(*m.pending)
 	default:
 		m.mainGone(*m.pending)
 	}

@@ -326,9 +326,7 @@ func (m *Machine) exited(pid int, status reaper.Status) {
 		m.pending = &status // it is handed out when the predecessor has gone too
 	case u != nil && u.stopFirst() && !m.ending():
 		m.startInPlace(status)
-	case m.probation != nil && !m.ending() && (u == nil || u.gone || u.successor == (procfs.ID{})):
-		m.rollBack(status)
-	case !m.mayHaveSuccessor(status):
+	case !m.mayHaveSuccessor(status) && m.probation == nil:
 		m.mainGone(status)
 	default:
 		m.pending = &status

@@ -59,6 +59,7 @@ func (m *Machine) expireProbation() {
 // rollBack starts the predecessor's executable, since the main process has died in its probation.
 func (m *Machine) rollBack(status reaper.Status) {
 	reason := m.exitText
+	m.pending = nil
 	if u := m.up; u != nil && !u.gone { // the next upgrade had begun
 		m.failUpgrade("the " + reason + ", in its probation")
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/graceinit/graceinit/internal/notify"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
@@ -180,5 +181,26 @@ func TestWatchdogSparesTheSuccessor(t *testing.T) {
 	}
 	if has(s.step(ChildExited{PID: 10, Status: reaper.Status{Signal: syscall.SIGABRT}}), func(KillRest) bool { return true }) {
 		t.Error("the group was killed")
+	}
+}
+
+// A main process that names another by MAINPID= may end in its probation.
+func TestMainPIDInProbation(t *testing.T) {
+	for _, alive := range []bool{true, false} {
+		s := tell(t, Config{Spawn: true, Probation: time.Hour})
+		s.upgrade()
+		s.step(Notified{Lineage: []int{20}, Message: notify.Message{Ready: true}})
+		s.step(Notified{Lineage: []int{20}, Message: notify.Message{MainPID: 21}})
+		s.step(ChildExited{PID: 10})
+		s.after(time.Second, looked(ForProgress, 20))
+		s.is(Running)
+		s.step(Notified{Lineage: []int{20}, Message: notify.Message{MainPID: 21}})
+		if alive {
+			s.mainDies(20, 0, 21)
+			s.is(Running)
+		} else {
+			s.mainDies(20, 0)
+			s.is(Restarting)
+		}
 	}
 }
