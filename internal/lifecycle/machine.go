@@ -310,6 +310,7 @@ func (m *Machine) killFailed(e KillFailed) {
 // exited handles the end of a child.
 func (m *Machine) exited(pid int, status reaper.Status) {
 	m.forgetStray(pid)
+	defer delete(m.said, pid)
 	if m.main.PID == 0 || pid != m.main.PID {
 		m.otherExited(pid, status)
 		return
@@ -318,7 +319,6 @@ func (m *Machine) exited(pid int, status reaper.Status) {
 	m.exitText = fmt.Sprintf("main process (generation %d, pid %d) %s", m.generation, pid, m.words(pid, status))
 	m.lastMain, m.main, m.guard = m.main, procfs.ID{}, 0
 	m.watchdog, m.readyAt = watchdog{}, time.Time{}
-	delete(m.said, pid)
 	switch u := m.up; {
 	case m.state == Killing && !m.retiringLives():
 		m.mainGone(status)

@@ -97,13 +97,13 @@ func (m *Machine) restarted(e Started) {
 	}
 	m.generation++
 	m.main, m.guard, m.since = e.Main, e.Guard, m.now
+	m.saysReady = false
 	m.rollback = rollback{}
 	if !r.back {
 		m.setPrevious(m.image)
 		m.image = u.image
 		u.successor, u.guard, u.seen, u.gone = e.Main, e.Guard, m.now, true
 		u.readyBy = m.now.Add(m.cfg.ReadyTimeout)
-		m.saysReady = false
 		m.endProbation()
 		m.probation = &probation{} // at least until it is ready, whatever the setting
 		m.enter(Settling)

@@ -40,6 +40,9 @@ func (m *Machine) beginShutdown(sent signals.Signal) {
 		return
 	}
 	if m.awaitsPIDFile() || m.state == Restarting || m.state == Starting {
+		if m.exitText == "" {
+			m.exitText = "shut down before the command was started"
+		}
 		m.mainGone(reaper.Status{Signal: syscall.Signal(sent)})
 		return
 	}

@@ -184,6 +184,28 @@ func TestWatchdogSparesTheSuccessor(t *testing.T) {
 	}
 }
 
+// What a generation had agreed to is not expected of the one after it.
+func TestAgreementsEndWithTheirGeneration(t *testing.T) {
+	s := tell(t, Config{Spawn: true, Probation: time.Hour})
+	s.step(Notified{Lineage: []int{10}, Message: notify.Message{WatchdogInterval: time.Hour, Status: "one"}})
+	s.upgrade()
+	s.step(Notified{Lineage: []int{20}, Message: notify.Message{Ready: true, Status: "two"}})
+	s.is(Draining)
+	if s.m.watchdog.interval != 0 {
+		t.Error("the predecessor's watchdog interval is the successor's")
+	}
+	s.step(ChildExited{PID: 10})
+	if len(s.m.said) != 1 {
+		t.Errorf("what the dead said is kept: %v", s.m.said)
+	}
+	s.mainDies(20, 1)
+	s.is(Restarting)
+	s.step(Started{Main: procfs.ID{PID: 30, Start: 30}})
+	if s.is(Running); s.m.saysReady {
+		t.Error("the old executable is expected to say READY=1, as the new one did")
+	}
+}
+
 // A main process that names another by MAINPID= may end in its probation.
 func TestMainPIDInProbation(t *testing.T) {
 	for _, alive := range []bool{true, false} {
