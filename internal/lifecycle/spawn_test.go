@@ -105,6 +105,7 @@ func TestDeadlineWhileStarting(t *testing.T) {
 	s.is(Running)
 }
 
+// With --stop-first, a successor that has died is not ready, however long it takes to start its predecessor's
 // executable.
 func TestNobodyIsReadyWhileRestarting(t *testing.T) {
 	for name, cfg := range map[string]Config{
