@@ -49,7 +49,7 @@ func TestFDStore(t *testing.T) {
 			break
 		}
 		l.Expect("upgrade done")
-		if out, code := l.Exec(ctx, harness.Command{Args: []string{"/graceinit", "upgrade"}}); code != 0 {
+		if out, code := l.Exec(ctx, harness.Command{Args: []string{graceinit, "upgrade"}}); code != 0 {
 			t.Errorf("exit code %d: %s", code, out)
 		}
 	}

@@ -1,11 +1,13 @@
 package harness
 
+import "slices"
+
 // SpawnServers are servers that graceinit upgrades: it holds their listeners, and they only take what they are passed
 // (LISTEN_FDS) and stop on SIGTERM.
 func SpawnServers() []Server {
 	listen := []string{"--listen", "tcp://:" + Port}
 	// A server that cannot say that it is ready must live for the settle time, and accept connections by then.
-	settle := append(listen[:len(listen):len(listen)], "--settle", "500ms")
+	settle := append(slices.Clip(listen), "--settle", "500ms")
 	return []Server{
 		{
 			Name: "spawn-go", Image: "plaingo",
@@ -26,11 +28,11 @@ func SpawnServers() []Server {
 			Flags: settle, Final: "upgrade done",
 		},
 		{
-			// Says READY=1 (gem sd_notify).
+			// Its gem sd_notify does not know abstract sockets, and ends puma where NOTIFY_SOCKET names one.
 			Name:    "spawn-puma",
 			Command: []string{"/usr/bin/env", "-u", "NOTIFY_SOCKET", "/usr/bin/puma", "--config", "/conf/puma.rb"},
 			Fast:    "/", Slow: Sleep("4s"),
-			Flags: listen, Final: "upgrade done",
+			Flags: settle, Final: "upgrade done",
 		},
 		{
 			// Says READY=1. Without keep-alive for the same reason as in Servers.
@@ -45,7 +47,7 @@ func SpawnServers() []Server {
 			Name: "spawn-gracedemo", Image: "gracedemo",
 			Command: []string{"/servers/gracedemo", "-a0", ":" + Port, "-a1", ":8081", "-a2", ":8082"},
 			Fast:    Sleep("0s"), Slow: Sleep("4s"),
-			Flags: append(settle, "--listen", "tcp://:8081", "--listen", "tcp://:8082"),
+			Flags: append(slices.Clip(settle), "--listen", "tcp://:8081", "--listen", "tcp://:8082"),
 			Final: "upgrade done", ClosesIdle: AfterReading,
 		},
 	}
