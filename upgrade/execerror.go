@@ -142,7 +142,7 @@ func damage(head []byte, size uint64) string {
 	}
 	order := elfOrder(head)
 	for h := range programHeaders(head) {
-		if from, length := order.Uint64(h[8:]), order.Uint64(h[32:]); from > size || length > size-from {
+		if from, length := order.Uint64(h[8:]), order.Uint64(h[32:]); length > 0 && (from > size || length > size-from) {
 			return fmt.Sprintf("it is a truncated ELF program: %d bytes, but it has contents up to byte %d", size, from+length)
 		}
 	}

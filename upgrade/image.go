@@ -82,8 +82,8 @@ func (i *Image) inPlace() bool {
 // isScript reports whether the executable is a script, whose interpreter opens it once more.
 func (i *Image) isScript() bool {
 	head := make([]byte, 4)
-	n, _ := unix.Pread(i.FD, head, 0)
-	return !isELF(head[:n])
+	n, err := unix.Pread(i.FD, head, 0) // O_PATH: EBADF, but an interpreter could not read it either
+	return err == nil && !isELF(head[:n])
 }
 
 // Reachable is a path by which a helper of ours can open the executable.
