@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/graceinit/graceinit/internal/signals"
+	"github.com/graceinit/graceinit/reaper"
 )
 
 func TestResolve(t *testing.T) {
@@ -35,6 +36,23 @@ func TestResolve(t *testing.T) {
 		var execErr *ExecError
 		if !errors.As(err, &execErr) || execErr.Code != code {
 			t.Errorf("Resolve(%q): %v, want code %d", name, err, code)
+		}
+	}
+}
+
+// The pipe of a shim that dies closes as that of one that has executed the program does.
+func TestShimThatDies(t *testing.T) {
+	for path, died := range map[string]bool{self: true, "/bin/true": false} {
+		pid, err := reaper.Start(reaper.Command{Path: path, Args: []string{path, "-test.run=^$"}, Env: os.Environ()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := shim{}.result(pid, "/app", "")
+		if died != errors.Is(err, syscall.EAGAIN) || !died && p.PID != pid {
+			t.Errorf("%s: %+v, %v", path, p, err)
+		}
+		if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -95,16 +95,19 @@ func (s shim) start(path string, args, env []string, fds []int, image int) (star
 	if err != nil {
 		return Process{}, &ExecError{Path: self, Code: CodeNotStarted, Errno: asErrno(err), Reason: "the exec shim cannot be started: " + err.Error()}
 	}
-	return s.result(pid, readAll(pipe[0]))
+	return s.result(pid, path, readAll(pipe[0]))
 }
 
 // result is the program, or the error, that the shim, which runs as pid, has told of.
-func (s shim) result(pid int, told string) (Process, error) {
+func (s shim) result(pid int, path, told string) (Process, error) {
 	kind, text, _ := strings.Cut(told, " ")
 	number, _ := strconv.Atoi(text)
 	switch errno := syscall.Errno(number); {
-	case kind == "":
+	case kind == "" && (strings.HasSuffix(path, "/exe") || !shimDied(pid)):
 		return Process{PID: pid}, nil
+	case kind == "": // its threads count as processes too
+		return Process{}, &ExecError{Path: self, Code: CodeNotStarted, Errno: syscall.EAGAIN,
+			Reason: "the exec shim died (is the pids or memory limit reached?)"}
 	case kind == "pid" && s.Guard:
 		return Process{PID: number, Guard: pid}, nil
 	case kind == "pid":
@@ -115,6 +118,22 @@ func (s shim) result(pid int, told string) (Process, error) {
 	default:
 		return Process{}, errno
 	}
+}
+
+// shimDied reports whether a shim has ended without having executed the program: the pipe closes in both cases. The
+// process then still has the name that self gives it, which execve(2) changes only after it has closed the pipe.
+func shimDied(pid int) bool {
+	for procfs.Ours() == nil {
+		p, err := procfs.Stat(pid)
+		if err != nil || p.Comm != "exe" {
+			break
+		}
+		if p.Dead() {
+			return true
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return false
 }
 
 // encode writes the shim's work as an argument: hexadecimal numbers, the switches as bits of one, the user last.
