@@ -125,7 +125,7 @@ func (m *measurement) execToAnswer(s server) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	address := l.Addr().String()
 	answered := make(chan error, 1)
 	conn, err := m.dial(address)
@@ -282,7 +282,6 @@ func ask(conn net.Conn) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return "", err
