@@ -62,7 +62,7 @@ func (l *Loop) Run() (code int, cause string) {
 	l.Config.Self = self
 	l.machine = New(l.Config)
 	l.effects = effects{
-		program: l.Program, listeners: l.Listeners, dialects: l.Dialects, store: store{max: l.StoreMax},
+		program: l.Program, listeners: l.Listeners, dialects: l.Dialects, store: store{max: storable(l.StoreMax)},
 		check: l.Check, probeRun: l.ProbeCommand, probeAddr: l.ProbeAddress, probes: make(chan Event, 1),
 		spawn: l.Config.Spawn, pidFile: l.PIDFile, self: self, initPID: self == 1,
 	}

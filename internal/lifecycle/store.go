@@ -23,16 +23,17 @@ type storedFD struct {
 
 // add keeps copies of the fds. One that is in the store already is passed over, as systemd does.
 func (s *store) add(name string, fds []int) error {
-	if len(s.entries)+len(fds) > s.max {
+	if !s.hasRoom(name, len(fds)) {
 		s.prune()
 	}
 	for _, fd := range fds {
 		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil || s.has(name, st.Dev, st.Ino) {
+		// All of eventfd(2), timerfd_create(2) and the like have one inode, without a type.
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != 0 && s.has(name, st.Dev, st.Ino) {
 			continue
 		}
-		if len(s.entries) >= s.max {
-			return fmt.Errorf("fd %q is not kept: the fd store holds %d fds at most (--fd-store-max; none where the app upgrades itself)", name, s.max)
+		if !s.hasRoom(name, 1) {
+			return fmt.Errorf("fd %q is not kept: the fd store holds %d fds at most (--fd-store-max and RLIMIT_NOFILE; none where the app upgrades itself) and %d bytes of names", name, s.max, maxNames)
 		}
 		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -41,6 +42,30 @@ func (s *store) add(name string, fds []int) error {
 		s.entries = append(s.entries, storedFD{name: name, fd: own, dev: st.Dev, inode: st.Ino})
 	}
 	return nil
+}
+
+// maxNames keeps LISTEN_FDNAMES below 128 KiB, the most that execve(2) takes for a variable. A generation that cannot
+// be started for what is in the store could not be rolled back either.
+const maxNames = 100 << 10
+
+// hasRoom reports whether n more fds of that name would fit.
+func (s *store) hasRoom(name string, n int) bool {
+	size := n * (len(name) + 1)
+	for _, e := range s.entries {
+		size += len(e.name) + 1
+	}
+	return len(s.entries)+n <= s.max && size <= maxNames
+}
+
+// storable is how many fds can be stored and still be passed on: fork and exec need a second number for each, and the
+// init some for itself.
+func storable(wanted int) int {
+	const own = 300 // a notification alone can bring 253
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return wanted
+	}
+	return int(min(uint64(wanted), (max(limit.Cur, own)-own)/2))
 }
 
 func (s *store) has(name string, dev, inode uint64) bool {
