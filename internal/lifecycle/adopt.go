@@ -23,7 +23,7 @@ func (m *Machine) succeed(l Looked) {
 	}
 	heir := m.successorIn(l)
 	switch {
-	case heir != (procfs.ID{}) && m.up != nil:
+	case heir != (procfs.ID{}) && m.up != nil && (!m.up.spawned || heir == m.up.successor):
 		table := l.Table
 		if l.Err != nil {
 			table = nil
@@ -120,6 +120,9 @@ func (m *Machine) becomeMain(id procfs.ID) {
 		m.generation++
 	}
 	m.pending, m.main, m.past, m.mainPIDHint = nil, id, nil, 0
+	if m.up != nil && m.up.gone {
+		m.up.successor = id
+	}
 	m.since, m.readyAt = m.now, m.now
 	if m.state == Starting {
 		m.enter(Running)

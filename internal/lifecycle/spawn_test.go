@@ -207,6 +207,25 @@ func TestAgreementsEndWithTheirGeneration(t *testing.T) {
 	}
 }
 
+// It may while its predecessor drains, too, which must not be forgotten then.
+func TestMainPIDWhileThePredecessorDrains(t *testing.T) {
+	s := tell(t, Config{Spawn: true})
+	s.upgrade()
+	s.step(Notified{Lineage: []int{20}, Message: notify.Message{Ready: true}})
+	s.step(Notified{Lineage: []int{20}, Message: notify.Message{MainPID: 21}})
+	was := s.m.image
+	s.mainDies(20, 0, 10, 21)
+	s.is(Draining)
+	if main, generation := s.m.Main(); main.PID != 21 || generation != 2 || s.m.image != was {
+		t.Errorf("generation %d, pid %d", generation, main.PID)
+	}
+	actions := s.after(11*time.Second, Tick{})
+	if !has(actions, func(l Look) bool { return l.For == ForKill }) ||
+		!has(s.step(looked(ForKill, 10, 21)), func(k Kill) bool { return k.Target.PID == 10 && k.Signal == sigKILL }) {
+		t.Error("the predecessor is not ended at the drain deadline")
+	}
+}
+
 // A main process that names another by MAINPID= may end in its probation.
 func TestMainPIDInProbation(t *testing.T) {
 	for _, alive := range []bool{true, false} {
