@@ -121,13 +121,14 @@ func connect(to unix.Sockaddr) error {
 }
 
 // kill signals one process. A child of ours cannot have been reaped by anybody else, so its pid is its; any
-// other pid is verified by its start time behind a pidfd.
+// other pid is verified by its start time behind a pidfd. Without a /proc of ours no start time is known, and of our
+// children alone is it certain who they are.
 func (e *effects) kill(k Kill, main procfs.ID) Event {
 	var err error
 	switch sig := syscall.Signal(k.Signal); {
 	case k.Group && k.Target == main:
 		err = killGroup(k.Target.PID, sig)
-	case k.Target == main && reaper.IsChild(k.Target.PID):
+	case (k.Target == main || k.Target.Start == 0) && reaper.IsChild(k.Target.PID):
 		err = syscall.Kill(k.Target.PID, sig)
 	default:
 		err = killVerified(k.Target, sig)
