@@ -86,7 +86,7 @@ func (l *Loop) Run() (code int, cause string) {
 			l.reap()
 		case n := <-l.Notifications:
 			l.step(n)
-			notify.CloseAll(n.FDs) // what is to be kept has been copied
+			notify.Discard(n.FDs) // what is to be kept has been copied
 		case r := <-l.Requests:
 			l.serve(r)
 		case e := <-l.effects.probes:

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graceinit/graceinit/internal/control"
+	"github.com/graceinit/graceinit/internal/notify"
 )
 
 // store is systemd's file descriptor store: fds that the app has handed over by FDSTORE=1, which every later
@@ -101,14 +102,16 @@ func (s *store) prune() {
 
 func (s *store) keep(wanted func(storedFD) bool) {
 	kept := s.entries[:0]
+	var rest []int
 	for _, e := range s.entries {
 		if wanted(e) {
 			kept = append(kept, e)
 		} else {
-			unix.Close(e.fd)
+			rest = append(rest, e.fd)
 		}
 	}
 	s.entries = kept
+	notify.Discard(rest)
 }
 
 // names lists the names of the fds, one for each.

@@ -160,6 +160,7 @@ func (s *Socket) Close() error { return s.file.Close() }
 
 // Receive waits for the next datagram. An error that is not os.ErrClosed concerns that datagram only.
 func (s *Socket) Receive() (Message, error) {
+	awaitDiscarder()
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return Message{}, err
@@ -188,7 +189,7 @@ func (s *Socket) Receive() (Message, error) {
 		m, err = Parse(s.text[:n])
 	}
 	if err != nil {
-		CloseAll(fds) // an fd that came uninvited must not pile up
+		Discard(fds) // an fd that came uninvited must not pile up
 		return Message{}, err
 	}
 	m.Sender, m.FDs = sender, fds
@@ -213,13 +214,6 @@ func parseControl(control []byte) (pid int, fds []int, err error) {
 		}
 	}
 	return pid, fds, nil
-}
-
-// CloseAll closes fds.
-func CloseAll(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
-	}
 }
 
 // Send sends a datagram to a notification socket, as sd_notify(3) does. It never blocks. An empty path is no error:
