@@ -145,7 +145,7 @@ func TestWhatTheAppFinds(t *testing.T) {
 		if got := in.Field("pgrp"); got != pid {
 			t.Errorf("process group %s, want its own (%s)", got, pid)
 		}
-		if got := in.Field("notify"); !strings.HasPrefix(got, "@graceinit-notify-") {
+		if got := in.Field("notify"); !strings.HasPrefix(got, "/dev/shm/graceinit-notify-") {
 			t.Errorf("NOTIFY_SOCKET is %q", got)
 		}
 		in.Await("state printed")

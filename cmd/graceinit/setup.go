@@ -54,13 +54,18 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 		return nil, err
 	}
 	if server != nil {
-		loop.Requests, loop.Dismiss = server.Requests(), server.Close
+		loop.Requests = server.Requests()
+		loop.AtExit = append(loop.AtExit, server.Close)
 	}
 	env := os.Environ()
-	if s.Upgrade != config.ModeOff || loop.Config.Spawn {
-		if socket, err := notify.Listen(); err != nil {
+	if (s.Upgrade != config.ModeOff || loop.Config.Spawn) && s.Notify != "off" {
+		switch socket, err := notify.Listen(s.Notify); {
+		case err != nil && s.Notify != "":
+			return nil, err
+		case err != nil:
 			log.Warnf("%v; the app cannot say that it is ready", err)
-		} else {
+		default:
+			loop.AtExit = append(loop.AtExit, func() { _ = socket.Close() })
 			// The service manager outside, of podman --sdnotify for example, is told what the main process says.
 			loop.RelayTo = os.Getenv("NOTIFY_SOCKET")
 			loop.Notifications = receive(socket, log)

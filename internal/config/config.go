@@ -36,6 +36,7 @@ type Settings struct {
 	Probation  Duration        `flag:"probation" arg:"TIME" default:"30s" help:"in mode spawn, how long after it was ready a successor's death brings the predecessor's executable back"`
 	Watchdog   Duration        `flag:"watchdog" arg:"TIME" help:"abort the main process if it does not say WATCHDOG=1 at least so often, once it is ready"`
 	FDStoreMax Number          `envconfig:"FD_STORE_MAX" flag:"fd-store-max" arg:"N" default:"4096" help:"in mode spawn, how many fds the app may store for later generations (FDSTORE=1)"`
+	Notify     string          `flag:"notify" arg:"ADDRESS" help:"the notification socket: a path, @name, or off (default: below /dev/shm, else an abstract socket)"`
 	Control    string          `flag:"control" arg:"ADDRESS" help:"the control socket: a path, @name, or off (default: an abstract socket named after the PID namespace)"`
 	VerifyKey  string          `envconfig:"VERIFY_KEY" flag:"verify-key" arg:"KEY" help:"a minisign public key, or the path of a file with one: binaries delivered by graceinit upgrade --binary must be signed with it"`
 

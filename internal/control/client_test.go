@@ -21,7 +21,7 @@ func TestHostileServers(t *testing.T) {
 		"wrong types": `{"status":[]}` + "\n",
 	} {
 		address := fmt.Sprintf("@graceinit-test-%d-%d", os.Getpid(), names.Add(1))
-		listener, err := listen(address)
+		listener, err := open(address)
 		if err != nil {
 			t.Fatal(err)
 		}

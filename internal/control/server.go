@@ -43,12 +43,12 @@ type Server struct {
 // of that key is taken.
 func Listen(setting string, key *minisign.PublicKey) (*Server, error) {
 	address := Address(setting)
-	fd, err := listen(address)
+	fd, err := open(address)
 	if errors.Is(err, unix.EADDRINUSE) {
-		err = fmt.Errorf("%w by another init; give each its own (--control)", err)
+		err = fmt.Errorf("%w; give each init its own (--control)", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on the control socket %s: %w", address, err)
+		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	s := &Server{
 		Address:  address,

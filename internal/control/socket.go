@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/internal/listen"
 )
 
 // Address is where clients connect: a path, or with @ in front a name in the abstract namespace (unix(7)),
@@ -52,61 +54,21 @@ func connect(address string) (int, error) {
 	return fd, nil
 }
 
-// backlog is how many may wait to be accepted, or refused, which takes no time.
-const backlog = 128
-
-// listen returns a listening socket at the address.
-func listen(address string) (int, error) {
-	sa, err := sockaddr(address)
-	if err != nil {
-		return -1, err
-	}
+// open returns a listening socket at the address.
+func open(address string) (int, error) {
+	url := "unix://" + address
 	if !abstract(address) {
-		if err := removeStale(address); err != nil {
-			return -1, err
-		}
+		url += ",mode=0600"
 	}
-	fd, err := newSocket()
+	spec, err := listen.Parse(url)
 	if err != nil {
 		return -1, err
 	}
-	// Nobody can connect before listen(2), and by then the file has its mode. umask(2) would be the whole
-	// process's.
-	err = unix.Bind(fd, sa)
-	if err == nil && !abstract(address) {
-		err = unix.Chmod(address, 0o600)
-	}
-	if err == nil {
-		err = unix.Listen(fd, backlog)
-	}
+	l, err := spec.Open()
 	if err != nil {
-		_ = unix.Close(fd)
 		return -1, err
 	}
-	return fd, nil
-}
-
-// removeStale removes the socket file of a server that has gone: one on which nobody answers.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != os.ModeSocket {
-		return errors.New("there is a file of that name that is no socket")
-	}
-	fd, err := connect(path)
-	if err == nil {
-		_ = unix.Close(fd)
-		return unix.EADDRINUSE
-	}
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		return err // EAGAIN: somebody listens, and is busy
-	}
-	return os.Remove(path)
+	return l.FD, unix.SetNonblock(l.FD, true)
 }
 
 // receive reads once: text into b, and the fds that came with it, close-on-exec. Zero bytes are the end.

@@ -47,7 +47,7 @@ func TestAddresses(t *testing.T) {
 // A socket file of a server that was killed is replaced, a file that is none is not.
 func TestStaleSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control")
-	fd, err := listen(path)
+	fd, err := open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestStaleSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, nil); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen(path, nil); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("over a file: %v", err)
 	}
 	for _, name := range []string{strings.Repeat("x", 108), "@" + strings.Repeat("x", 108), "/nonexistent/dir/socket"} {

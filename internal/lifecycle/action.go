@@ -84,7 +84,7 @@ type (
 	Refused struct{ Reason string }
 
 	// Tell tells who follows an upgrade how far it is.
-	Tell struct{ control.Progress }
+	Tell struct{ Progress *control.Progress }
 
 	// Suspend stops the init itself until somebody continues it.
 	Suspend struct{}

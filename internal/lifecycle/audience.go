@@ -80,11 +80,11 @@ func (a *audience) refuse(reason string) {
 }
 
 // tell tells how far an upgrade is.
-func (a *audience) tell(p control.Progress) {
+func (a *audience) tell(p *control.Progress) {
 	kept := a.followers[:0]
 	for _, f := range a.followers {
 		if f.upgrade == p.Upgrade {
-			f.request.Send(control.Line{Progress: &p})
+			f.request.Send(control.Line{Progress: p})
 			if p.Final {
 				f.request.Close()
 				continue
@@ -95,7 +95,7 @@ func (a *audience) tell(p control.Progress) {
 		}
 	}
 	a.followers = kept
-	a.watched(control.Line{Progress: &p})
+	a.watched(control.Line{Progress: p})
 }
 
 // show shows watchers the status, which is made only if there are any.

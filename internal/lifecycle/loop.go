@@ -37,7 +37,7 @@ type Loop struct {
 	Signals       <-chan signals.Signal
 	Notifications <-chan Notified         // nil without a notification socket
 	Requests      <-chan *control.Request // nil without a control socket
-	Dismiss       func()                  // closes that once everybody has read the last lines; or nil
+	AtExit        []func()                // closes those two, the latter once everybody has read the last lines
 	Log           *logrus.Logger
 	WarnOnReap    bool
 	OnQuiet       func() // called, beside the loop, when it has rested a moment after some work; or nil
@@ -96,8 +96,8 @@ func (l *Loop) Run() (code int, cause string) {
 		}
 	}
 	l.audience.dismiss()
-	if l.Dismiss != nil {
-		l.Dismiss()
+	for _, end := range l.AtExit {
+		end()
 	}
 	return l.exit.Code, l.exit.Cause
 }

@@ -273,7 +273,7 @@ func (w *world) carryOut(actions []Action, first *app) {
 			w.answers++
 		case Tell:
 			if w.spawning != nil {
-				w.tell(a.Progress)
+				w.tell(*a.Progress)
 			}
 		case Look:
 			w.look(a)

@@ -14,7 +14,7 @@ func (m *Machine) tell(step control.Step) {
 	if u := m.up; !u.reported {
 		p := m.progressOf(u)
 		p.Step = step
-		m.do(Tell{p})
+		m.do(Tell{&p})
 	}
 }
 
@@ -98,7 +98,7 @@ func (m *Machine) report(level Level, step control.Step, reason string) {
 		m.probation.outcome = p
 		p.Step, p.Final, p.Waiting = control.StepProbation, false, "the probation to pass"
 		p.Left = seconds(m.probation.until.Sub(m.now))
-		m.do(Tell{p})
+		m.do(Tell{&p})
 		return
 	}
 	m.finishProgress(p)
@@ -109,7 +109,7 @@ func (m *Machine) finishProgress(p control.Progress) {
 	p.Final = true
 	m.counters.Upgrades[p.Step]++
 	m.last = &p
-	m.do(Tell{p})
+	m.do(Tell{&p})
 }
 
 // refuse ends an upgrade that has not begun.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/internal/listen"
 )
 
 // Message is what one datagram said, by the names of sd_notify(3). Names that mean nothing here are passed over, as
@@ -135,28 +137,49 @@ type Socket struct {
 	control [2048]byte // credentials and maxFDs fds
 }
 
-// Listen opens an abstract socket (unix(7)), which needs no writable file system. Its name carries the
-// number of the PID namespace and our pid, since containers may share a network namespace.
-func Listen() (*Socket, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the notification socket: %w", err)
+// Listen opens the socket at an address: a path, or @name in the abstract namespace (unix(7)). The empty address
+// means a path below /dev/shm, which engines mount even where the rest is read-only, since there are apps that take
+// every NOTIFY_SOCKET for a path and end where it is none (Ruby's sd_notify, and so puma); where that cannot be had,
+// an abstract name. Both carry the number of the PID namespace and our pid, since containers may share them.
+func Listen(address string) (*Socket, error) {
+	if address != "" {
+		return open(address)
 	}
 	var st unix.Stat_t
 	_ = unix.Stat("/proc/self/ns/pid", &st) // without /proc the pid has to do
-	path := fmt.Sprintf("@graceinit-notify-%d-%d", st.Ino, os.Getpid())
-	if err := errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1),
-		unix.Bind(fd, &unix.SockaddrUnix{Name: path}),
-	); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("cannot open the notification socket %s: %w", path, err)
+	name := fmt.Sprintf("graceinit-notify-%d-%d", st.Ino, os.Getpid())
+	if s, err := open("/dev/shm/" + name); err == nil {
+		return s, nil
 	}
-	return &Socket{Path: path, file: os.NewFile(uintptr(fd), path)}, nil
+	return open("@" + name)
 }
 
-// Close ends Receive.
-func (s *Socket) Close() error { return s.file.Close() }
+func open(address string) (*Socket, error) {
+	url := "unixgram://" + address
+	if address[0] == '/' {
+		url += ",mode=0666" // whoever may speak is told by their place in the process tree
+	}
+	spec, err := listen.Parse(url)
+	if err != nil {
+		return nil, fmt.Errorf("notification socket: %w", err)
+	}
+	l, err := spec.Open()
+	if err == nil {
+		err = errors.Join(unix.SetNonblock(l.FD, true), unix.SetsockoptInt(l.FD, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("notification socket: %w", err)
+	}
+	return &Socket{Path: address, file: os.NewFile(uintptr(l.FD), address)}, nil
+}
+
+// Close ends Receive and removes the socket's file.
+func (s *Socket) Close() error {
+	if s.Path[0] == '/' {
+		_ = os.Remove(s.Path)
+	}
+	return s.file.Close()
+}
 
 // Receive waits for the next datagram. An error that is not os.ErrClosed concerns that datagram only.
 func (s *Socket) Receive() (Message, error) {

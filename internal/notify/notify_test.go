@@ -3,7 +3,9 @@ package notify
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,7 +63,7 @@ func send(t *testing.T, to *Socket, text string, oob []byte) {
 }
 
 func TestReceive(t *testing.T) {
-	s, err := Listen()
+	s, err := Listen("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +94,7 @@ func TestReceive(t *testing.T) {
 // A sender of BARRIER=1 waits until the fd that it sent is closed, which is up to the receiver; an fd in a datagram that
 // is dropped is closed by itself.
 func TestFDs(t *testing.T) {
-	s, err := Listen()
+	s, err := Listen("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +128,13 @@ func TestFDs(t *testing.T) {
 }
 
 func TestSend(t *testing.T) {
-	s, err := Listen()
+	for _, address := range []string{"", "@graceinit-test-send-" + strconv.Itoa(os.Getpid()), filepath.Join(t.TempDir(), "notify")} {
+		testSend(t, address)
+	}
+}
+
+func testSend(t *testing.T, address string) {
+	s, err := Listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
