@@ -29,8 +29,8 @@ func (l *Loop) serve(r *control.Request) {
 		r.Send(control.Line{Status: l.status()})
 		r.Close()
 	case control.OpWatch:
-		r.Send(control.Line{Status: l.status()})
 		l.audience.watchers = append(l.audience.watchers, r)
+		l.audience.show(l.status) // to all: that finds out who has gone, however long nothing happens
 	default:
 		var image *upgrade.Image
 		if r.Binary >= 0 {
