@@ -18,9 +18,10 @@ const (
 )
 
 // Accepts finds out whether a process, or a descendant of it, waits for connections on one of the sockets. It sees
-// accept(2) and epoll(7); a thread in poll, select or io_uring could wait for anything, and counts as accepting.
+// accept(2) and epoll(7); a thread in poll or select, and whoever uses io_uring, could wait for anything, and counts as
+// accepting. Of a master whose workers may not be looked into (nginx's, of another user) nothing is known.
 func (s *Snapshot) Accepts(pid int, sockets map[uint64]bool) Accepting {
-	answer := AcceptingUnknown
+	answer := AcceptingNo
 	for i := range s.Processes {
 		p := &s.Processes[i]
 		if p.Dead() || !s.Descends(p.PID, pid) {
@@ -29,11 +30,9 @@ func (s *Snapshot) Accepts(pid int, sockets map[uint64]bool) Accepting {
 		switch accepts(p.PID, sockets) {
 		case AcceptingYes:
 			return AcceptingYes
-		case AcceptingNo:
-			answer = AcceptingNo
 		case AcceptingUnknown:
-			if p.PID == pid {
-				return AcceptingUnknown
+			if now, err := Stat(p.PID); err == nil && !now.Dead() {
+				answer = AcceptingUnknown
 			}
 		}
 	}
@@ -92,6 +91,8 @@ func epollWatches(pid int, sockets map[uint64]bool) (bool, error) {
 			continue // closed meanwhile
 		case err != nil:
 			return false, err
+		case link == "anon_inode:[io_uring]":
+			return true, nil
 		case link != "anon_inode:[eventpoll]":
 			continue
 		}

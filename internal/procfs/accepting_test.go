@@ -1,12 +1,17 @@
 package procfs
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestAccepts(t *testing.T) {
@@ -44,6 +49,61 @@ func TestAccepts(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("a program that sleeps: %d", ask(sleeper.Process.Pid))
 		}
+	}
+}
+
+// Of a program that does nothing, but whose child may not be looked into, nothing is known.
+func TestAcceptsOfAnotherUsersWorkers(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs root")
+	}
+	master := exec.Command("setpriv", "--bounding-set=-sys_ptrace", "/bin/sh", "-c", "setpriv --reuid 1234 --clear-groups sleep 1000 & wait")
+	master.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := master.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(-master.Process.Pid, syscall.SIGKILL); _ = master.Wait() }()
+	answer := make(chan Accepting)
+	go func() {
+		runtime.LockOSThread() // for good: the thread gives up a capability, as containers have to
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var caps [2]unix.CapUserData
+		err := unix.Capget(&header, &caps[0])
+		caps[0].Effective &^= 1 << unix.CAP_SYS_PTRACE
+		caps[0].Permitted &^= 1 << unix.CAP_SYS_PTRACE
+		if err = errors.Join(err, unix.Capset(&header, &caps[0])); err != nil {
+			t.Error(err)
+		}
+		for {
+			table, err := Take()
+			if err != nil {
+				t.Error(err)
+			}
+			answer <- table.Accepts(master.Process.Pid, nil)
+		}
+	}()
+	for deadline := time.Now().Add(10 * time.Second); <-answer != AcceptingUnknown; {
+		if time.Now().After(deadline) {
+			t.Fatal("it is said not to accept")
+		}
+	}
+	for range 100 { // and it stays so
+		if got := <-answer; got != AcceptingUnknown {
+			t.Fatal(got)
+		}
+	}
+}
+
+// Whoever has an io_uring may accept by it, whatever its threads wait for.
+func TestIOUringMayAccept(t *testing.T) {
+	var params [120]byte // struct io_uring_params
+	fd, _, errno := syscall.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+	if errno != 0 {
+		t.Skip("SKIPPED: io_uring: ", errno)
+	}
+	defer func() { _ = unix.Close(int(fd)) }()
+	if watched, err := epollWatches(os.Getpid(), nil); !watched || err != nil {
+		t.Errorf("%v, %v", watched, err)
 	}
 }
 
