@@ -3,8 +3,6 @@ package lifecycle
 import (
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/upgrade"
 )
@@ -24,20 +22,24 @@ type follower struct {
 
 // serve takes a request from the control socket.
 func (l *Loop) serve(r *control.Request) {
-	switch r.Op {
-	case control.OpStatus:
+	switch {
+	case r.Refused != nil:
+		reason := r.Refused.Error()
+		l.write(Log{Warn, "upgrade refused", []Field{{"reason", reason}}})
+		l.audience.asking = r
+		l.audience.refuse(reason)
+	case r.Op == control.OpStatus:
 		r.Send(control.Line{Status: l.status()})
 		r.Close()
-	case control.OpWatch:
+	case r.Op == control.OpWatch:
 		l.audience.watchers = append(l.audience.watchers, r)
 		l.audience.show(l.status) // to all: that finds out who has gone, however long nothing happens
 	default:
 		var image *upgrade.Image
 		if r.Binary >= 0 {
 			image = upgrade.Delivered(r.Binary)
-			l.Log.WithFields(logrus.Fields{"sender": r.PID, "sha256": r.Digest, "signed": r.Signed}).Info("binary delivered")
+			l.write(Log{Info, "binary delivered", []Field{{"sha256", r.Digest}, {"signed", r.Signed}}})
 		}
-		l.Log.WithField("sender", r.PID).Debugf("request: %s", r.Op)
 		l.audience.asking = r
 		l.step(Asked{Op: r.Op, Image: image})
 		l.audience.refuse("the request could not be decided") // if it has not been

@@ -326,6 +326,8 @@ func (m *Machine) exited(pid int, status reaper.Status) {
 		m.pending = &status // it is handed out when the predecessor has gone too
 	case u != nil && u.stopFirst() && !m.ending():
 		m.startInPlace(status)
+	case u != nil && u.late && !m.ending():
+		m.rollBack(status) // whatever it has left behind was not ready either
 	case !m.mayHaveSuccessor(status) && m.probation == nil:
 		m.mainGone(status)
 	default:

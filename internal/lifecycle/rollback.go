@@ -97,7 +97,7 @@ func (m *Machine) restarted(e Started) {
 	}
 	m.generation++
 	m.main, m.guard, m.since = e.Main, e.Guard, m.now
-	m.saysReady = false
+	m.saysReady, m.mainPIDHint = false, 0
 	m.rollback = rollback{}
 	if !r.back {
 		m.setPrevious(m.image)

@@ -95,6 +95,10 @@ func live(seed uint64, tracing bool) *world {
 	deadline := w.now.Add(end + bound)
 	for w.exited == nil && w.now.Before(deadline) && len(w.violate) == 0 {
 		w.advance(first)
+		if w.spawning != nil {
+			deadline = deadline.Add(w.lingered)
+			w.lingered = 0
+		}
 		if w.shutdownAt != (time.Time{}) && w.now.After(w.shutdownAt.Add(bound)) && !cfg.Passive {
 			w.fail("the init has not ended %s after the shutdown signal", bound)
 		}
@@ -152,11 +156,8 @@ func (w *world) schedule(first *app) {
 	}
 	if w.rng.IntN(5) == 0 { // somebody who is not of the app speaks
 		w.later(at(), func() {
-			pid := w.rng.IntN(20)
-			if w.spawning != nil {
-				w.named = pid
-			}
-			w.step(Notified{Lineage: []int{w.rng.IntN(20)}, Message: notify.Message{Ready: true, MainPID: pid}})
+			w.named = w.rng.IntN(20)
+			w.step(Notified{Lineage: []int{w.rng.IntN(20)}, Message: notify.Message{Ready: true, MainPID: w.named}})
 		})
 	}
 }
@@ -383,7 +384,7 @@ func (w *world) checkTransition(from, to State) {
 		// Not those that came after the upgrade was given up, nor one of several: what a repeated trigger
 		// leaves beside its predecessor belongs to the predecessor's generation.
 		late := past != nil && w.now.After(past.readyBy.Add(w.machine.cfg.DrainTimeout)) && !w.inherits(p)
-		if w.live(p) && p.listens && !p.Forked && p.app != nil && p.gen > 1 && !p.draining && !late && !w.several && !w.machine.cfg.HasPIDFile {
+		if w.live(p) && p.listens && !p.Forked && p.app != nil && p.gen > 1 && !p.draining && !late && !w.several && w.named == 0 && !w.machine.cfg.HasPIDFile {
 			w.fail("the init ends although the successor pid %d serves", p.PID)
 		}
 	}

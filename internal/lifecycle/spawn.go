@@ -175,7 +175,7 @@ func (m *Machine) takePlace() {
 	m.image, m.main, m.guard, m.since = u.image, u.successor, u.guard, u.seen
 	m.generation++
 	m.epoch++
-	m.saysReady, m.readyAt, m.watchdog = u.saidReady, m.now, watchdog{}
+	m.saysReady, m.readyAt, m.watchdog, m.mainPIDHint = u.saidReady, m.now, watchdog{}, 0
 	m.armWatchdog()
 	m.beginProbation()
 }

@@ -226,6 +226,24 @@ func TestMainPIDWhileThePredecessorDrains(t *testing.T) {
 	}
 }
 
+// What a successor that was not ready in time leaves behind is not the main process, whatever MAINPID= said.
+func TestMainPIDOfALateSuccessor(t *testing.T) {
+	s := tell(t, Config{Spawn: true, StopFirst: true, HasProbe: true})
+	s.upgrade()
+	s.step(Notified{Lineage: []int{10}, Message: notify.Message{MainPID: 11}})
+	s.step(ChildExited{PID: 10})
+	s.step(Started{Main: procfs.ID{PID: 20, Start: 20}})
+	if s.m.mainPIDHint != 0 {
+		t.Error("what the predecessor said of its main process is true of the successor")
+	}
+	s.step(Notified{Lineage: []int{20}, Message: notify.Message{MainPID: 21}})
+	if !has(s.after(11*time.Second, Tick{}), func(k Kill) bool { return k.Target.PID == 20 && k.Signal == sigKILL }) {
+		t.Fatal("it is not ended")
+	}
+	s.mainDies(20, 137, 11, 21)
+	s.is(Restarting)
+}
+
 // A main process that names another by MAINPID= may end in its probation.
 func TestMainPIDInProbation(t *testing.T) {
 	for _, alive := range []bool{true, false} {

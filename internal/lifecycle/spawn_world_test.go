@@ -25,8 +25,7 @@ type spawning struct {
 	generations         []*process       // that were started
 	guards              map[int]*process // by the app's pid: the shim that stays as its parent
 	guarded             bool             // we are not PID 1
-	probing             int              // pid of whom the running probe is about, or zero
-	named               int              // a pid that MAINPID= named
+	lingered            time.Duration
 }
 
 // becomeSpawning makes a configuration one of mode spawn.
@@ -94,6 +93,7 @@ func (w *world) linger() {
 	}
 	d := w.millis(0, 12_000)
 	w.now = w.now.Add(d)
+	w.lingered += d
 	if !w.shutdownAt.IsZero() {
 		w.shutdownAt = w.shutdownAt.Add(d) // not the machine's fault
 	}
@@ -169,6 +169,18 @@ func (w *world) spawn(a Start) {
 	}
 	if next.notifies {
 		w.later(w.millis(0, 500), func() { w.say(p) })
+	}
+	if w.rng.IntN(10) == 0 { // a launcher, which names the process that serves, and ends
+		w.later(w.millis(0, 4000), func() {
+			if !w.live(p) {
+				return
+			}
+			child := w.fork(p.PID, next, a.Generation)
+			child.exec(true)
+			w.named = child.PID
+			w.step(Notified{Lineage: []int{p.PID}, Message: notify.Message{Ready: true, MainPID: child.PID}})
+			w.later(w.millis(0, 1000), func() { w.die(p, reaper.Status{}) })
+		})
 	}
 	started := Started{Main: p.ID}
 	if w.guarded {

@@ -44,6 +44,7 @@ type world struct {
 	predecessor procfs.ID // the main process at the last trigger
 	fdsHidden   bool
 	stopping    map[procfs.ID]int // how often a process got the stop signal
+	named       int               // a pid that a stranger's MAINPID= named
 
 	*spawning // nil where the app upgrades itself
 }
