@@ -141,6 +141,11 @@ func TestSignedBinaries(t *testing.T) {
 		"changed":       {changed, golden("program.minisig"), "not that of this file"},
 		"changed (old)": {changed, golden("legacy.minisig"), "not that of this file"},
 	} {
+		go func() {
+			r := <-s.Requests()
+			r.Send(Line{Error: &Error{Reason: r.Refused.Error(), ExitCode: CodeRefused}})
+			r.Close()
+		}()
 		if got := refusal(t, ask(t, s, Ask{Op: OpUpgrade, Binary: true, Signature: c.signature}, c.fd)); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %s; want %q in it", name, got, c.want)
 		}

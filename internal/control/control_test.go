@@ -69,16 +69,19 @@ func loop(s *Server) {
 			if r.Binary >= 0 {
 				_ = unix.Close(r.Binary)
 			}
-			switch r.Op {
-			case OpStatus:
+			switch {
+			case r.Refused != nil:
+				r.Send(Line{Error: &Error{Reason: r.Refused.Error(), ExitCode: CodeRefused}})
+				r.Close()
+			case r.Op == OpStatus:
 				r.Send(Line{Status: &Status{Version: "test", Generation: 7, Ready: true}})
 				r.Close()
-			case OpUpgrade:
+			case r.Op == OpUpgrade:
 				r.Send(Line{Progress: &Progress{Upgrade: 1, Step: StepStarted}})
 				r.Send(Line{Progress: &Progress{Upgrade: 1, Step: StepReady}})
 				r.Send(Line{Progress: &Progress{Upgrade: 1, Step: StepForced, Reason: r.Digest, Final: true, ExitCode: CodeForced}})
 				r.Close()
-			case OpWatch: // stays open
+			case r.Op == OpWatch: // stays open
 				r.Send(Line{Status: &Status{Generation: 1}})
 			default:
 				r.Send(Line{OK: true})

@@ -19,7 +19,8 @@ type Request struct {
 	// Digest is the binary's SHA-256 in hexadecimal, and Signed the trusted comment of its signature, if that
 	// was verified. For the log.
 	Digest, Signed string
-	PID, UID       int // who asks; pid 0 is outside of our PID namespace
+	Refused        error // what is wrong with the binary; the receiver says so and does nothing else
+	PID, UID       int   // who asks; pid 0 is outside of our PID namespace
 
 	ask  Ask
 	gone chan struct{} // closed when the client has gone

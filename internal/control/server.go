@@ -197,15 +197,16 @@ func (s *Server) serve(conn *os.File, peer *unix.Ucred) {
 	}()
 	if r.Binary >= 0 {
 		if err := s.check(r); err != nil {
-			refuse(conn, fmt.Errorf("binary refused: %w", err))
-			return
+			r.Binary, r.Refused = -1, fmt.Errorf("binary refused: %w", err)
 		}
 	}
 	if s.begin() {
 		defer s.answers.Done()
 		select {
 		case s.requests <- r:
-			fds = nil // the loop's
+			if r.Binary >= 0 {
+				fds = nil // the loop's
+			}
 			r.answer(conn, s.closed)
 			return
 		case <-s.closed:
