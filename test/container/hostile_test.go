@@ -14,7 +14,9 @@ import (
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	const each = 1700 // messages for each of two sockets by each of three attackers
-	s := serve(t, func(*harness.Case) {})
+	s := serve(t, func(c *harness.Case) { // by an abstract name, a sibling can reach the notification socket too
+		c.Server.Flags = append(c.Server.Flags, "--notify", "@graceinit-test-hostile")
+	})
 	before, idle := s.status(), s.InitUse()
 	control, notify := s.Sockets()
 	if control == "" || notify == "" {

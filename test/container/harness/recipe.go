@@ -16,7 +16,7 @@ import (
 // What the recipes' Dockerfiles install by apt-get, and what the builder images of the recipes do.
 var recipePackages = []string{
 	"ca-certificates", "cargo", "gunicorn", "haproxy", "libjetty9-java", "librust-listenfd-dev", "librust-signal-hook-dev",
-	"nginx-light", "nodejs", "openjdk-17-jdk-headless", "openjdk-17-jre-headless", "php8.2-fpm", "puma", "python3", "unicorn",
+	"nginx-light", "nodejs", "openjdk-17-jdk-headless", "openjdk-17-jre-headless", "php8.2-fpm", "puma", "python3", "ruby-sd-notify", "unicorn",
 }
 
 // repository is where RecipeBase keeps these packages, in the image.
