@@ -327,8 +327,9 @@ func (m *Machine) mainSaid(n Notified) {
 		for _, pid := range n.Lineage[:max(at, 0)] {
 			u.heard[pid] = true
 		}
-		if u.heard[u.successor.PID] {
-			u.saidReady = true
+		u.renewed = u.renewed || at == 0
+		u.saidReady = u.saidReady || u.heard[u.successor.PID]
+		if u.renewed || u.saidReady {
 			m.lookSoon()
 		}
 	}

@@ -22,6 +22,7 @@ type attempt struct {
 	seen      time.Time // when the successor was first seen
 	readyAt   time.Time
 	saidReady bool         // by READY=1
+	renewed   bool         // the main process itself has said READY=1 since the trigger
 	heard     map[int]bool // pids below the main process that said READY=1 before a successor was known
 
 	draining bool // the predecessor makes place: it dropped its listeners, or was told to stop
@@ -313,7 +314,7 @@ func (m *Machine) judgeReady(s *procfs.Snapshot) {
 // replaces what it supervises.
 func (m *Machine) judgeInPlace(s *procfs.Snapshot) {
 	u := m.up
-	if u.draining || m.now.Sub(m.triggeredAt) < m.cfg.Settle || u.successor != (procfs.ID{}) && u.readyAt.IsZero() {
+	if u.draining || !u.renewed && m.now.Sub(m.triggeredAt) < m.cfg.Settle || u.successor != (procfs.ID{}) && u.readyAt.IsZero() {
 		return
 	}
 	if u.record.Changed(s) {
