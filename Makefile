@@ -87,6 +87,10 @@ compare: ## the same servers under tini, dumb-init and catatonit, side by side
 soak: build ## 1000 upgrades under load, 100000 orphans, 50000 children (SOAKFLAGS="-n 50")
 	cd demo && $(GO) run ./soak $(SOAKFLAGS)
 
+.PHONY: upgrades
+upgrades: build ## 50 upgrades of each server that takes LISTEN_FDS, in containers under load
+	cd test/container && GRACEINIT_BIN=$(abspath $(OUT)) $(GO) test -v -count=1 -run '^TestManyUpgrades$$' . -upgrades=50
+
 .PHONY: bench
 bench: build ## size, memory, wake-ups and reaping beside tini, dumb-init and catatonit
 	cd bench && $(GO) run . $(BENCHFLAGS)

@@ -15,7 +15,7 @@ function __graceinit_command
                 test $i -le (count $words); or return 1
                 string join \n -- $words[$i..-1]
                 return 0
-            case --upgrade --upgrade-signal --predecessor-signal --pid-file --listen --dialect --user --check --ready --probation --watchdog --fd-store-max --control --verify-key --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --remap-exit -e --parent-death-signal -p --log-format --log-level --termination-log
+            case --upgrade --upgrade-signal --predecessor-signal --pid-file --listen --dialect --user --check --ready --probation --watchdog --fd-store-max --notify --control --verify-key --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --remap-exit -e --parent-death-signal -p --log-format --log-level --termination-log
                 set skip 1
             case '-*'
             case '*'
@@ -86,6 +86,7 @@ complete -c graceinit -n __graceinit_flags -l stop-first -d 'in mode spawn, star
 complete -c graceinit -n __graceinit_flags -l probation -x -d 'in mode spawn, how long after it was ready a successor\'s death brings the predecessor\'s executable back'
 complete -c graceinit -n __graceinit_flags -l watchdog -x -d 'abort the main process if it does not say WATCHDOG=1 at least so often, once it is ready'
 complete -c graceinit -n __graceinit_flags -l fd-store-max -x -d 'in mode spawn, how many fds the app may store for later generations (FDSTORE=1)'
+complete -c graceinit -n __graceinit_flags -l notify -x -d 'the notification socket: a path, @name, or off (default: below /dev/shm, else an abstract socket)'
 complete -c graceinit -n __graceinit_flags -l control -x -d 'the control socket: a path, @name, or off (default: an abstract socket named after the PID namespace)'
 complete -c graceinit -n __graceinit_flags -l verify-key -x -d 'a minisign public key, or the path of a file with one: binaries delivered by graceinit upgrade --binary must be signed with it'
 complete -c graceinit -n __graceinit_flags -l shutdown-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'begins the shutdown (repeatable)'
