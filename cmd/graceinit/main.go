@@ -53,11 +53,11 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 	switch inv.Request {
 	case config.ShowHelp:
 		config.WriteHelp(os.Stdout)
-		fmt.Print("Commands for a running init (graceinit COMMAND --help):")
+		fmt.Print("\nCommands, for a running init (see graceinit COMMAND --help):\n ")
 		for _, c := range commands.Table {
 			fmt.Print(" ", c.Name)
 		}
-		fmt.Println(". To run a program of such a name: graceinit -- status")
+		fmt.Println("\nTo run a program of such a name: graceinit -- NAME")
 		return 0
 	case config.ShowVersion:
 		fmt.Printf("graceinit version %s\n", version)

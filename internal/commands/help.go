@@ -8,15 +8,36 @@ import (
 // Help is what --help prints.
 func (c *Command) Help() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Usage: %s\n\n%s.\n\n", c.Synopsis(), c.Summary)
+	fmt.Fprintf(&b, "Usage: %s\n\n%s\n", c.Synopsis(), Indent(c.Summary+".", ""))
 	for _, o := range append(c.Options, Option{Long: "help", Short: "h", Help: "show this help"}) {
-		b.WriteString("  ")
+		names := "--" + o.Long
 		if o.Short != "" {
-			b.WriteString("-" + o.Short + ", ")
+			names = "-" + o.Short + ", " + names
 		}
-		fmt.Fprintf(&b, "--%s %s\n        %s.\n", o.Long, o.Arg, o.Help)
+		if o.Arg != "" {
+			names += " " + o.Arg
+		}
+		fmt.Fprintf(&b, "  %s\n%s", names, Indent(o.Help+".", "        "))
 	}
-	return b.String() + "\n" + c.ExitCodes() + "\n"
+	return b.String() + "\n" + Indent(c.ExitCodes(), "")
+}
+
+// Indent wraps text as every help has it, each line behind the margin.
+func Indent(text, margin string) string {
+	const width = 92
+	var b strings.Builder
+	line := margin
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+1+len(word) > width && line != margin {
+			b.WriteString(line + "\n")
+			line = margin
+		}
+		if line != margin {
+			line += " "
+		}
+		line += word
+	}
+	return b.String() + line + "\n"
 }
 
 // Synopsis is the one-line usage.

@@ -34,7 +34,7 @@ var (
 	codeNoInit  = Code{69, "no init answers, or it ended before it had answered"}
 	upgradeEnds = []Code{
 		{1, "refused, and nothing was touched"},
-		{2, "failed; the predecessor serves on, or serves again"},
+		{2, "failed: the predecessor serves on, or serves again"},
 		{3, "done, but the predecessor had to be killed"},
 		codeNoInit,
 	}
@@ -44,7 +44,7 @@ var (
 var Table = []Command{
 	{
 		Name:    "upgrade",
-		Summary: "Upgrade the app and wait for the end of that, as the upgrade signal would; or run another binary in its place",
+		Summary: "Upgrade the app, as the upgrade signal would, and wait for the end of that, the probation included; or run another binary in its place",
 		Options: []Option{
 			{Long: "binary", Arg: "FILE", Help: "run this executable, not the one at the app's path; - reads it from standard input. It goes into memory, so that no writable file system is needed"},
 			{Long: "sha256", Arg: "HEX", Help: "refuse a binary that has another digest"},
@@ -55,7 +55,7 @@ var Table = []Command{
 	},
 	{
 		Name:    "rollback",
-		Summary: "Go back to the executable that ran before the last upgrade, and wait for the end of that",
+		Summary: "Go back to the executable that ran before the last upgrade, and wait as upgrade does",
 		Options: []Option{optNoWait, optJSON, optControl},
 		Codes:   upgradeEnds,
 	},
@@ -63,7 +63,7 @@ var Table = []Command{
 		Name:    "status",
 		Summary: "Show what the init knows of itself and the app",
 		Options: []Option{
-			{Long: "ready", Help: "only say, and exit with, whether the main process is ready"},
+			{Long: "ready", Help: "only say, by the exit code too, whether the main process is ready"},
 			{Long: "watch", Help: "go on showing it at every change, until ^C"},
 			optJSON, optControl,
 		},
@@ -85,7 +85,7 @@ var Table = []Command{
 		Name:     "install",
 		Operands: "DIR",
 		Summary:  "Copy this program into a directory, for instance from an init container into a volume, and print its path",
-		Codes:    []Code{{1, "it cannot be copied; nothing is left behind"}},
+		Codes:    []Code{{1, "it cannot be copied, and nothing is left behind"}},
 	},
 	{
 		Name:     "notify",

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/graceinit/graceinit/internal/commands"
 )
 
 // Synopsis is the one-line usage.
@@ -11,11 +13,11 @@ const Synopsis = "graceinit [flags] [--] command [args...]"
 
 // WriteHelp prints what --help shows.
 func WriteHelp(w io.Writer) {
-	fmt.Fprintf(w, "Usage: %s\n\n%s\n\nFlags:\n", Synopsis,
+	fmt.Fprintf(w, "Usage: %s\n       graceinit COMMAND [options]\n\n%s\n\nFlags:\n", Synopsis,
 		"An init for containers: reaps orphans, forwards signals, and lets the app be replaced by a new\n"+
 			"binary on SIGUSR2 without losing a request.")
 	for _, o := range options(&Settings{}) {
-		fmt.Fprintf(w, "  %s\n%s", o.heading(), indent(o.describe(), "        ", 92))
+		fmt.Fprintf(w, "  %s\n%s", o.heading(), commands.Indent(o.describe(), "        "))
 	}
 	fmt.Fprintf(w, "\nEvery --flag-name is also an environment variable %s_FLAG_NAME; a flag wins.\n"+
 		"TINI_SUBREAPER, TINI_KILL_PROCESS_GROUP, TINI_VERBOSITY, DUMB_INIT_SETSID and DUMB_INIT_DEBUG work too.\n"+
@@ -62,21 +64,4 @@ func (o *option) describe() string {
 		text += " (default " + o.deflt + ")"
 	}
 	return text + "."
-}
-
-// indent wraps text at the width, each line behind the margin.
-func indent(text, margin string, width int) string {
-	var b strings.Builder
-	line := margin
-	for word := range strings.FieldsSeq(text) {
-		if len(line)+1+len(word) > width && line != margin {
-			b.WriteString(line + "\n")
-			line = margin
-		}
-		if line != margin {
-			line += " "
-		}
-		line += word
-	}
-	return b.String() + line + "\n"
 }
