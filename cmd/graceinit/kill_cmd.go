@@ -26,7 +26,7 @@ func killCommand(a *commands.Args) int {
 			return usageError(a.Command, fmt.Errorf("%q is not a pid", operand))
 		}
 		if err := syscall.Kill(pid, syscall.Signal(sig)); err != nil {
-			complain(a.Command, fmt.Errorf("cannot send %s to %d: %w", sig, pid, err))
+			complain(a.Command, fmt.Errorf("cannot signal %d: %w", pid, err))
 			code = codeError
 		}
 	}

@@ -51,7 +51,7 @@ func watch(a *commands.Args) int {
 	for {
 		line, err := client.Next(wait)
 		if errors.Is(err, io.EOF) {
-			err = errors.New("the init has ended the answer, or itself")
+			err = errors.New("the init went away")
 		}
 		if err != nil {
 			complain(a.Command, err)
@@ -135,7 +135,7 @@ func describeStatus(st *control.Status) string {
 		row("rollback", "possible")
 	}
 	for _, l := range st.Listeners {
-		row("listener", "%s %s", l.Name, l.URL)
+		row("listener", "%s", strings.TrimSpace(l.Name+" "+l.URL))
 	}
 	for _, stored := range st.Store {
 		row("stored", "%d fds named %s", stored.FDs, stored.Name)

@@ -82,7 +82,7 @@ func TestWatch(t *testing.T) {
 		progress(control.Progress{Step: control.StepHeld})))
 	stdout, stderr, code := command(t, "", "status", "--watch")
 	want := "upgrading, generation 2, pid 41\nupgrading, generation 2, pid 41, ready\nupgrade 4, 0s: held\n"
-	if code != control.CodeNoInit || stdout != want || !strings.Contains(stderr, "has ended") {
+	if code != control.CodeNoInit || stdout != want || !strings.Contains(stderr, "went away") {
 		t.Errorf("%d, %s\n%s\nwant\n%s", code, stderr, stdout, want)
 	}
 	if stdout, _, _ := command(t, "", "status", "--watch", "--json"); strings.Count(stdout, "\n") != 4 {

@@ -134,23 +134,28 @@ func describeProgress(p *control.Progress) string {
 	return describeStep(p)
 }
 
-// describeStep is a line on the step that an upgrade is in: "upgrade 3, 1.2s: draining, 14 connections left".
+// describeStep is a line on the step that an upgrade is in: "upgrade 3, 1.2s: draining, 14 connections left". What changes
+// stands in front, since a terminal may be too narrow for the rest.
 func describeStep(p *control.Progress) string {
 	parts := []string{string(p.Step)}
-	if p.ToPID > 0 {
-		parts[0] += fmt.Sprintf(" (generation %d, pid %d)", p.ToGeneration, p.ToPID)
+	generation, pid := p.ToGeneration, p.ToPID
+	if p.Step == control.StepDraining { // that is what the predecessor does
+		generation, pid = p.FromGeneration, p.FromPID
 	}
-	if p.Ready > 0 && p.Step != control.StepReady {
-		parts = append(parts, "ready after "+seconds(p.Ready))
+	if pid > 0 {
+		parts[0] += fmt.Sprintf(" (generation %d, pid %d)", generation, pid)
 	}
 	if p.Connections != nil {
 		parts = append(parts, fmt.Sprintf("%d connections left", *p.Connections))
 	}
+	if p.Left > 0 {
+		parts = append(parts, "at most "+seconds(p.Left)+" more")
+	}
 	if p.Waiting != "" {
 		parts = append(parts, "waits for "+p.Waiting)
 	}
-	if p.Left > 0 {
-		parts = append(parts, "at most "+seconds(p.Left)+" more")
+	if p.Ready > 0 && p.Step != control.StepReady {
+		parts = append(parts, "ready after "+seconds(p.Ready))
 	}
 	return fmt.Sprintf("upgrade %d, %s: %s", p.Upgrade, seconds(p.Elapsed), strings.Join(parts, ", "))
 }

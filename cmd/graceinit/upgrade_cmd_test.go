@@ -27,7 +27,7 @@ func course(end control.Step, code int) []control.Line {
 		progress(control.Progress{Step: control.StepTriggered, Waiting: "the check to end", Left: 60}),
 		progress(control.Progress{Step: control.StepStarted, ToGeneration: 3, ToPID: 99, Elapsed: 0.5, Waiting: "READY=1"}),
 		progress(control.Progress{Step: control.StepStarted, ToGeneration: 3, ToPID: 99, Elapsed: 0.7, Waiting: "READY=1"}),
-		progress(control.Progress{Step: control.StepDraining, ToGeneration: 3, ToPID: 99, Elapsed: 1, Ready: 0.042, Connections: &connections, Left: 59}),
+		progress(control.Progress{Step: control.StepDraining, FromGeneration: 2, FromPID: 41, ToGeneration: 3, ToPID: 99, Elapsed: 1, Ready: 0.042, Connections: &connections, Left: 59}),
 		progress(control.Progress{Step: end, FromGeneration: 2, FromPID: 41, ToGeneration: 3, ToPID: 99, Elapsed: 65, Ready: 0.042,
 			Drain: 64, Reason: "because", Final: true, ExitCode: code}),
 	}
@@ -40,9 +40,9 @@ func TestUpgradeCommand(t *testing.T) {
 	} {
 		serve(t, replies(course(end, code)...))
 		stdout, stderr, got := command(t, "", "upgrade")
-		want := "upgrade 4, 0s: triggered, waits for the check to end, at most 1m0s more\n" +
+		want := "upgrade 4, 0s: triggered, at most 1m0s more, waits for the check to end\n" +
 			"upgrade 4, 500ms: started (generation 3, pid 99), waits for READY=1\n" +
-			"upgrade 4, 1s: draining (generation 3, pid 99), ready after 42ms, 14 connections left, at most 59s more\n" +
+			"upgrade 4, 1s: draining (generation 2, pid 41), 14 connections left, at most 59s more, ready after 42ms\n" +
 			"upgrade 4 " + string(end) + " after 1m5s: generation 2 (pid 41) to 3 (pid 99), ready after 42ms, drained for 1m4s: because\n"
 		if stdout != want || stderr != "" || got != code {
 			t.Errorf("%s: exit code %d, %s\n%s\nwant\n%s", end, got, stderr, stdout, want)
