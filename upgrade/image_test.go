@@ -2,8 +2,10 @@ package upgrade
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +29,41 @@ func TestUnreadableImage(t *testing.T) {
 	if image.isScript() {
 		t.Error("nobody may read it, so it is no script")
 	}
+}
+
+// Only the app's user may execute it, and as that it will be executed.
+func TestImageOfTheUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs root")
+	}
+	path := filepath.Join(t.TempDir(), "app")
+	if err := errors.Join(os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700), os.Chown(path, 1234, 1234)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread gives up capabilities
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var caps [2]unix.CapUserData
+		err := unix.Capget(&header, &caps[0])
+		caps[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+		if err = errors.Join(err, unix.Capset(&header, &caps[0])); err != nil {
+			t.Error(err)
+			return
+		}
+		for _, user := range []*User{nil, {UID: 1234, GID: 1234}} {
+			p := Program{Args: []string{path}, User: user}
+			image, err := p.Find()
+			if (err == nil) != (user != nil) {
+				t.Errorf("as %v: %v", user, err)
+			}
+			if image != nil {
+				image.Close()
+			}
+		}
+	}()
+	<-done
 }
 
 // What is cut off is noticed, but a segment without contents (.bss, .tbss) may lie anywhere.
