@@ -1,11 +1,15 @@
 package lifecycle
 
 import (
+	"os"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/reaper"
+	"github.com/graceinit/graceinit/upgrade"
 )
 
 // A predecessor or successor whose start time is not known, for want of /proc, can be told to stop all the same.
@@ -26,5 +30,26 @@ func TestKillWithoutProc(t *testing.T) {
 	}
 	if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A helper gets none of the fds that whoever started us passed on, and must not be told that it does.
+func TestHelpersHaveNoListeners(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "env")
+	e := effects{
+		check: []string{"/bin/sh", "-c", "echo $LISTEN_FDS$LISTEN_PID. >" + path},
+		program: &upgrade.Program{Env: []string{
+			"LISTEN_FDS=1", "LISTEN_PID=" + strconv.Itoa(os.Getpid()),
+		}},
+	}
+	started, ok := e.run(Run{Helper: CheckHelper}).(HelperStarted)
+	if !ok {
+		t.Fatal("not started")
+	}
+	if _, err := syscall.Wait4(started.PID, nil, 0, nil); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != ".\n" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
