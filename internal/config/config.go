@@ -23,9 +23,9 @@ import (
 type Settings struct {
 	Upgrade           Mode           `flag:"upgrade" arg:"MODE" default:"auto" help:"what the upgrade signal does: spawn (graceinit starts the successor), forward (the app upgrades itself), auto (spawn if graceinit holds a listener, else forward if the main process would survive the signal), off (a signal like any other)"`
 	UpgradeSignal     signals.Signal `envconfig:"UPGRADE_SIGNAL" flag:"upgrade-signal" arg:"SIG" default:"USR2" help:"the signal that triggers an upgrade"`
-	PredecessorSignal OptionalSignal `envconfig:"PREDECESSOR_SIGNAL" flag:"predecessor-signal" arg:"SIG" help:"in an upgrade, sent once to the predecessor when the successor is ready. Where the app upgrades itself (nginx: QUIT, gunicorn: TERM) by default none, since most such servers stop by themselves; in mode spawn by default the stop signal; none for an app that stops by itself there too (Envoy)"`
+	PredecessorSignal OptionalSignal `envconfig:"PREDECESSOR_SIGNAL" flag:"predecessor-signal" arg:"SIG" help:"in an upgrade, sent once to the predecessor when the successor is ready (nginx: QUIT, gunicorn: TERM), or none, for an app that stops by itself (default: in mode spawn the stop signal, else none)"`
 	PIDFile           string         `envconfig:"PID_FILE" flag:"pid-file" arg:"PATH" help:"the app's pid file; it names the main process of an app that daemonises, and the successor"`
-	Reparent          Bool           `flag:"reparent" help:"start the app through an intermediate process that exits (foreground nginx upgrades only so)"`
+	Reparent          Bool           `flag:"reparent" help:"start the app through an intermediate process that exits (nginx in the foreground needs it to upgrade)"`
 
 	Listen     listen.Specs    `flag:"listen" arg:"URL" help:"hold a listener and pass it to every generation (repeatable): tcp://:8080, tcp4, tcp6, udp, unix:///path, unix://@name, unixgram, unixpacket; options after commas: name=, backlog=, reuseport, v6only, mode=, owner="`
 	Dialects   listen.Dialects `envconfig:"DIALECT" flag:"dialect" arg:"NAME" help:"also tell the app of the listeners in this dialect (repeatable): server-starter, einhorn, nginx"`
@@ -34,7 +34,7 @@ type Settings struct {
 	Ready      Probe           `flag:"ready" arg:"PROBE" help:"how to see that a generation is ready: tcp:PORT, tcp:HOST:PORT, unix:PATH (somebody accepts connections there), exec:CMD (it exits with 0); READY=1 counts all the same"`
 	StopFirst  Bool            `envconfig:"STOP_FIRST" flag:"stop-first" help:"in mode spawn, start the successor when the predecessor has gone; connections wait meanwhile (for apps of which only one may run)"`
 	Probation  Duration        `flag:"probation" arg:"TIME" default:"30s" help:"in mode spawn, how long after it was ready a successor's death brings the predecessor's executable back"`
-	Watchdog   Duration        `flag:"watchdog" arg:"TIME" help:"abort the main process if it does not say WATCHDOG=1 at least so often, once it is ready"`
+	Watchdog   Duration        `flag:"watchdog" arg:"TIME" help:"once it is ready, abort (SIGABRT) a main process that does not say WATCHDOG=1 at least so often"`
 	FDStoreMax Number          `envconfig:"FD_STORE_MAX" flag:"fd-store-max" arg:"N" default:"4096" help:"in mode spawn, how many fds the app may store for later generations (FDSTORE=1)"`
 	Notify     string          `flag:"notify" arg:"ADDRESS" help:"the notification socket: a path, @name, or off (default: below /dev/shm, else an abstract socket)"`
 	Control    string          `flag:"control" arg:"ADDRESS" help:"the control socket: a path, @name, or off (default: an abstract socket named after the PID namespace)"`
