@@ -145,6 +145,9 @@ func (l *Loop) step(e Event) {
 
 func (l *Loop) carryOut(actions []Action) {
 	for _, a := range actions {
+		if l.exit != nil {
+			return // decided by the answer to an action before
+		}
 		var answer Event
 		switch a := a.(type) {
 		case Start:

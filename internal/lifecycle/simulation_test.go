@@ -245,13 +245,12 @@ func (w *world) step(e Event) {
 }
 
 func (w *world) carryOut(actions []Action, first *app) {
-	for _, a := range actions {
+	for i, a := range actions {
+		if w.exited != nil {
+			return
+		}
 		if w.tracing {
 			w.trace = append(w.trace, fmt.Sprintf("%28s %T%+v", "→", a, a))
-		}
-		if w.exited != nil {
-			w.fail("%T after Exit", a)
-			return
 		}
 		switch a := a.(type) {
 		case Start:
@@ -291,6 +290,9 @@ func (w *world) carryOut(actions []Action, first *app) {
 		case Exit:
 			w.exited = &a
 			w.checkExit(a)
+			if i != len(actions)-1 {
+				w.fail("%T after Exit", actions[i+1])
+			}
 		}
 	}
 }
