@@ -27,7 +27,7 @@ func TestDefaults(t *testing.T) {
 		Upgrade: ModeAuto, UpgradeSignal: 12, ShutdownSignals: SignalList{15},
 		StopTimeout: Duration(25 * time.Second), DrainTimeout: Duration(time.Minute), KillTimeout: Duration(3 * time.Second),
 		ReadyTimeout: Duration(time.Minute), Settle: Duration(2 * time.Second),
-		LogFormat: FormatText, TerminationLog: "/dev/termination-log",
+		Probation: Duration(30 * time.Second), FDStoreMax: 4096, LogFormat: FormatText, TerminationLog: "/dev/termination-log",
 	}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got  %+v\nwant %+v", s, want)
@@ -76,7 +76,8 @@ func TestAFlagWinsOverTheEnvironment(t *testing.T) {
 
 // A setting that had no environment variable, or whose two names differ, would be a trap.
 func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
-	sample := map[string]string{"TIME": "5s", "SIG": "HUP", "MODE": "off", "PATH": "/x", "S:R": "1:2", "N": "3", "FORMAT": "json", "LEVEL": "warn", "": "true"}
+	sample := map[string]string{"TIME": "5s", "SIG": "HUP", "MODE": "off", "PATH": "/x", "S:R": "1:2", "N": "3", "FORMAT": "json", "LEVEL": "warn", "": "true",
+		"URL": "tcp://:8080,name=http", "NAME": "nginx", "USER": "1:2", "CMD": "nginx -t", "PROBE": "exec:true", "ADDRESS": "@x", "KEY": "RW"}
 	for _, o := range options(&Settings{}) {
 		if o.request != Run {
 			continue
@@ -192,4 +193,30 @@ func FuzzFlags(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSpawnSettings(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--listen", ":8080", "--upgrade=forward"}, "exclude each other"},
+		{[]string{"--listen", ":8080", "--reparent"}, "--reparent is for an app that upgrades itself"},
+		{[]string{"--upgrade=spawn", "--pid-file=/x"}, "--pid-file is for an app that upgrades itself"},
+		{[]string{"--upgrade=forward", "--stop-first"}, "--stop-first needs"},
+		{[]string{"--listen", ":8080", "--ready", "tcp:8080"}, "a connection proves nothing"},
+		{[]string{"--ready", "tcp:x"}, "port"},
+		{[]string{"--ready", "http:x"}, "is none of"},
+		{[]string{"--check", " "}, "the command is empty"},
+		{[]string{"--fd-store-max", "-1"}, "not a number"},
+	} {
+		if _, err := Load(append(append([]string{"graceinit"}, c.args...), "app")); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %q", c.args, err, c.want)
+		}
+	}
+	s := load(t, "graceinit", "--check=nginx -t", "--ready=exec:curl -f 'http://x'", "--predecessor-signal=none", "app").Settings
+	if !reflect.DeepEqual(s.Check, Command{"nginx", "-t"}) || len(s.Ready.Command) != 3 || s.Ready.Command[0] != "/bin/sh" ||
+		!s.PredecessorSignal.Given || s.PredecessorSignal.Signal != 0 {
+		t.Errorf("%+v", s)
+	}
 }
