@@ -272,7 +272,7 @@ func (s shim) run(path string, args []string) error {
 // become drops privileges, groups first: afterwards there would be none left to do it with.
 func (u *User) become() error {
 	if groups, err := unix.Getgroups(); err != nil || !sameGroups(groups, u.Groups) {
-		if err := unix.Setgroups(u.Groups); err != nil {
+		if err := unix.Setgroups(u.Groups); err != nil && u.UID != unix.Getuid() {
 			return err
 		}
 	}

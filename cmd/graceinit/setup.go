@@ -143,7 +143,7 @@ func listenForRequests(s *config.Settings, log *logrus.Logger) (*control.Server,
 		return nil, err
 	}
 	if err != nil {
-		log.Debugf("%v; going without a control socket", err)
+		log.Warnf("%v; going without a control socket", err)
 		return nil, nil
 	}
 	return server, nil

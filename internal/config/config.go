@@ -161,7 +161,7 @@ func (inv *Invocation) validateSpawn() error {
 		return errors.New("--stop-first needs --listen or --upgrade=spawn")
 	}
 	for _, l := range s.Listen {
-		if port := l.TCPPort(); port != 0 && port == s.Ready.port {
+		if port := l.TCPPort(); l.URL == s.Ready.url || port != 0 && port == s.Ready.port {
 			return fmt.Errorf("--ready %s: graceinit itself holds that listener (%s), so a connection proves nothing; use READY=1, exec:, or another port", s.Ready.Text, l.URL)
 		}
 	}

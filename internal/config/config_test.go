@@ -205,6 +205,7 @@ func TestSpawnSettings(t *testing.T) {
 		{[]string{"--upgrade=spawn", "--pid-file=/x"}, "--pid-file is for an app that upgrades itself"},
 		{[]string{"--upgrade=forward", "--stop-first"}, "--stop-first needs"},
 		{[]string{"--listen", ":8080", "--ready", "tcp:8080"}, "a connection proves nothing"},
+		{[]string{"--listen", "/run/x.sock", "--ready", "unix:/run/x.sock"}, "a connection proves nothing"},
 		{[]string{"--ready", "tcp:x"}, "port"},
 		{[]string{"--ready", "http:x"}, "is none of"},
 		{[]string{"--check", " "}, "the command is empty"},

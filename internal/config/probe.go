@@ -33,7 +33,8 @@ type Probe struct {
 	Address unix.Sockaddr // to connect to, nil for a command
 	Command Command
 
-	port int // the TCP port that is probed, or zero
+	port int    // the TCP port that is probed, or zero
+	url  string // where it connects to, or empty
 }
 
 // Set implements envconfig.Setter.
@@ -51,7 +52,7 @@ func (p *Probe) Set(text string) error {
 		if err != nil {
 			return err
 		}
-		p.Address, p.port = to.Sockaddr(), to.TCPPort()
+		p.Address, p.port, p.url = to.Sockaddr(), to.TCPPort(), to.URL
 		return nil
 	}
 	return fmt.Errorf("%q is none of tcp:PORT, tcp:ADDRESS:PORT, unix:PATH, exec:COMMAND", text)

@@ -168,7 +168,7 @@ func (m *Machine) lookForDaemon() {
 // countConnections counts what the predecessor's generation has still open.
 func (m *Machine) countConnections(s *procfs.Snapshot) {
 	u := m.up
-	if s.Established == nil || !u.draining && !u.gone {
+	if s.Established == nil || u.forced || !u.draining && !u.gone { // what SIGKILL cut is not to read as none
 		return
 	}
 	ids := append([]procfs.ID{u.retiring}, u.rest...)
