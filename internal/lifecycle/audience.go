@@ -25,7 +25,7 @@ func (l *Loop) serve(r *control.Request) {
 	switch {
 	case r.Refused != nil:
 		reason := r.Refused.Error()
-		l.write(Log{Warn, "upgrade refused", []Field{{"reason", reason}}})
+		l.write(Log{Warn, "binary refused", []Field{{"reason", reason}}})
 		l.audience.asking = r
 		l.audience.refuse(reason)
 	case r.Op == control.OpStatus:

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"errors"
 	"net"
 	"syscall"
 	"testing"
@@ -30,7 +31,7 @@ func TestDiscardDoesNotWait(t *testing.T) {
 	for piece := make([]byte, 1<<16); err == nil; {
 		_, err = unix.SendmsgN(fd, piece, nil, nil, unix.MSG_DONTWAIT)
 	}
-	if err != syscall.EAGAIN {
+	if !errors.Is(err, syscall.EAGAIN) {
 		t.Fatal(err)
 	}
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 60}); err != nil {

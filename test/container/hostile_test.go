@@ -13,7 +13,7 @@ import (
 // root in a container that shares its network, change nothing.
 func TestHostile(t *testing.T) {
 	t.Parallel()
-	const each = 1700 // messages for each of two sockets by each of three attackers
+	const each = 1700                     // messages for each of two sockets by each of three attackers
 	s := serve(t, func(c *harness.Case) { // by an abstract name, a sibling can reach the notification socket too
 		c.Server.Flags = append(c.Server.Flags, "--notify", "@graceinit-test-hostile")
 	})
