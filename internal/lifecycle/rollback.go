@@ -64,7 +64,7 @@ func (m *Machine) rollBack(status reaper.Status) {
 		m.failUpgrade("the " + reason + ", in its probation")
 	}
 	m.log(Error, "rolling back", Field{"reason", reason})
-	m.do(KillRest{Signal: sigKILL, Group: m.lastMain.PID}) // what it leaves behind would go on accepting
+	m.killGroup(m.lastMain.PID) // what it leaves behind would go on accepting
 	m.rollback = rollback{image: m.previous, back: true, status: status, reason: reason, until: m.now.Add(m.cfg.ReadyTimeout)}
 	if m.probation != nil {
 		m.rollback.outcome = m.probation.outcome
@@ -140,7 +140,7 @@ func (m *Machine) restartFailed(err error) {
 	if !r.back {
 		reason := err.Error()
 		m.log(Error, "rolling back", Field{"reason", reason})
-		m.exchange(m.up.image)
+		m.letGo(m.up.image)
 		m.endProbation() // of the upgrade before, if it was still in it
 		*r = rollback{image: m.image, back: true, status: r.status, reason: reason, until: m.now.Add(m.cfg.ReadyTimeout)}
 		m.restart()
@@ -237,20 +237,12 @@ func (m *Machine) abandonOnRequest() {
 	switch {
 	case m.state == Restarting && m.rollback.back: // that is under way already
 	case u.told: // --stop-first: too late to keep the predecessor, but its executable will be started anew
-		u.image = m.exchange(u.image)
-		m.rollback.image = u.image
+		m.letGo(u.image)
+		u.image, m.rollback.image = m.image, m.image
 	default:
 		m.abandon()
 		m.report(Warn, control.StepRolledBack, "on request, before the successor was ready; the predecessor serves on")
 		m.up = nil
 		m.enter(Running)
 	}
-}
-
-// exchange lets go of an executable that will not be started and returns the current one.
-func (m *Machine) exchange(image *upgrade.Image) *upgrade.Image {
-	if image != nil && image != m.previous && image != m.image {
-		m.do(Release{image})
-	}
-	return m.image
 }

@@ -22,16 +22,17 @@ import (
 // behind, and works all the same.
 func (m *Machine) beginSpawn(l Looked) {
 	u := m.newAttempt(l)
-	u.spawned, u.image, u.goingBack = true, m.wanted, m.goingBack
+	u.spawned, u.image = true, m.wanted
+	goingBack := m.goingBack
 	u.mainAccepts = l.Accepts[m.main.PID] == procfs.AcceptingYes
 	m.wanted, m.goingBack = nil, false
 	m.enter(Preparing)
 	m.log(Info, "upgrade triggered")
 	m.tell(control.StepTriggered)
 	switch {
-	case u.goingBack && m.previous == nil:
+	case goingBack && m.previous == nil:
 		m.refuseUpgrade("there is no executable to go back to any more")
-	case u.goingBack:
+	case goingBack:
 		u.image = m.previous
 		m.launch()
 	case u.image != nil:
@@ -77,7 +78,6 @@ func (m *Machine) checkImage() {
 func (m *Machine) launch() {
 	u := m.up
 	if m.cfg.StopFirst {
-		m.log(Debug, "predecessor told to stop", Field{"signal", m.predecessorSignal()})
 		m.tellPredecessor(m.main)
 		m.beginDrain()
 		return
@@ -89,6 +89,7 @@ func (m *Machine) launch() {
 func (m *Machine) tellPredecessor(id procfs.ID) {
 	m.up.told = true
 	if sig := m.predecessorSignal(); sig != 0 {
+		m.log(Debug, "predecessor told to stop", Field{"signal", sig})
 		m.counters.Stops++
 		m.do(Kill{Target: id, Signal: sig})
 	}
@@ -96,10 +97,15 @@ func (m *Machine) tellPredecessor(id procfs.ID) {
 
 // predecessorSignal is what the init tells a predecessor to stop by, zero where it stops by itself (Envoy).
 func (m *Machine) predecessorSignal() signals.Signal {
-	switch {
-	case m.cfg.PredecessorSignal != 0 || m.cfg.KeepsPredecessor:
+	if m.cfg.PredecessorSignal != 0 || m.cfg.KeepsPredecessor {
 		return m.cfg.PredecessorSignal
-	case m.cfg.StopSignal != 0:
+	}
+	return m.spawnedStopSignal()
+}
+
+// spawnedStopSignal is what a generation is told to stop by where the init decides that by itself.
+func (m *Machine) spawnedStopSignal() signals.Signal {
+	if m.cfg.StopSignal != 0 {
 		return m.cfg.StopSignal
 	}
 	return sigTERM
@@ -163,7 +169,6 @@ func (m *Machine) retire() {
 	m.log(Debug, "successor ready", Field{"successor", u.successor.PID})
 	m.takePlace()
 	u.retiring, u.gone = predecessor, true
-	m.log(Debug, "predecessor told to stop", Field{"signal", m.predecessorSignal()}, Field{"drain_timeout", m.cfg.DrainTimeout})
 	m.tellPredecessor(predecessor)
 	m.beginDrain()
 }
@@ -211,8 +216,13 @@ func (m *Machine) abandon() {
 	if u.successor != (procfs.ID{}) {
 		m.addStray(u.successor)
 	}
-	if u.image != nil && u.image != m.previous && u.image != m.image {
-		m.do(Release{u.image})
+	m.letGo(u.image)
+}
+
+// letGo closes the executable of a successor that failed, unless it is one that still counts.
+func (m *Machine) letGo(image *upgrade.Image) {
+	if image != nil && image != m.previous && image != m.image {
+		m.do(Release{image})
 	}
 }
 
@@ -231,11 +241,7 @@ func (m *Machine) watchStray(id procfs.ID) {
 
 func (m *Machine) addStray(id procfs.ID) {
 	m.watchStray(id)
-	sig := m.cfg.StopSignal
-	if sig == 0 {
-		sig = sigTERM
-	}
-	m.do(Kill{Target: id, Signal: sig})
+	m.do(Kill{Target: id, Signal: m.spawnedStopSignal()})
 }
 
 func (m *Machine) expireStrays() {

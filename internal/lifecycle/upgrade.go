@@ -35,7 +35,6 @@ type attempt struct {
 	// The rest only where the init starts the successor.
 	spawned     bool
 	image       *upgrade.Image // the successor's executable, nil as long as it is not known
-	goingBack   bool           // it is the predecessor's predecessor's: a rollback on request
 	guard       int            // the shim that stays as the successor's parent, or zero
 	retiring    procfs.ID      // the predecessor, once the successor is the main process, as long as it lives
 	mustSay     bool           // the predecessor has said READY=1, so the successor has to
@@ -208,7 +207,7 @@ func (m *Machine) successorDied(how string) {
 	u := m.up
 	dead := u.successor.PID
 	if u.spawned {
-		m.do(KillRest{Signal: sigKILL, Group: dead}) // what it leaves behind would go on accepting connections
+		m.killGroup(dead) // what it leaves behind would go on accepting connections
 	}
 	u.successor, u.seen, u.readyAt, u.saidReady = procfs.ID{}, time.Time{}, time.Time{}, false
 	switch {
@@ -304,7 +303,6 @@ func (m *Machine) judgeReady(s *procfs.Snapshot) {
 		if n, known := s.Listeners(main); known && n == 0 && u.record.Listened {
 			return
 		}
-		m.log(Debug, "predecessor told to stop", Field{"signal", m.cfg.PredecessorSignal})
 		m.tellPredecessor(m.main)
 		m.beginDrain()
 	}
@@ -387,7 +385,7 @@ func (m *Machine) spawnedExpire() {
 		}
 	case m.state == Preparing && !u.retryAt.IsZero() && !m.now.Before(u.retryAt):
 		u.retryAt = time.Time{}
-		m.do(Start{Image: u.image, Generation: m.generation + 1, Epoch: m.epoch + 1})
+		m.launch()
 	}
 	if m.up != nil && m.state != Preparing && !m.now.Before(u.nextLook) {
 		u.nextLook = m.now.Add(time.Second) // until the answer says better

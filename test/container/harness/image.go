@@ -163,16 +163,20 @@ func (d *Docker) baseImage(ctx context.Context, progress io.Writer) (string, err
 		return "", err
 	}
 	defer os.RemoveAll(root)
-	mirror := os.Getenv("DEBIAN_MIRROR")
-	if mirror == "" {
-		mirror = "http://deb.debian.org/debian"
-	}
 	fmt.Fprintf(progress, "installing Debian %s with %s for the test image (once; about two minutes)\n", suite, list)
-	cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+list, suite, root, mirror)
+	cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+list, suite, root, mirror())
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot debootstrap: %w: %s", err, tail(string(b), 3000))
 	}
 	return tag, d.importDir(ctx, tag, root, []string{"var/cache/apt/*", "var/lib/apt/lists/*", "usr/share/doc/*", "usr/share/locale/*"})
+}
+
+// mirror is where Debian's packages come from.
+func mirror() string {
+	if m := os.Getenv("DEBIAN_MIRROR"); m != "" {
+		return m
+	}
+	return "http://deb.debian.org/debian"
 }
 
 // importDir makes an image of a directory tree.

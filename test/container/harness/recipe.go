@@ -36,15 +36,11 @@ func (d *Docker) RecipeBase(ctx context.Context, progress io.Writer) (string, er
 		return "", err
 	}
 	defer os.RemoveAll(root)
-	mirror := os.Getenv("DEBIAN_MIRROR")
-	if mirror == "" {
-		mirror = "http://deb.debian.org/debian"
-	}
 	fmt.Fprintf(progress, "installing Debian %s for the recipes, and downloading %s (once; about two minutes)\n",
 		suite, strings.Join(list, ", "))
 	get := slices.Concat([]string{"chroot", root, "apt-get", "-q", "-y", "--no-install-recommends", "--download-only", "install"}, list)
 	for _, args := range [][]string{
-		{"debootstrap", "--variant=minbase", "--include=apt-utils", suite, root, mirror},
+		{"debootstrap", "--variant=minbase", "--include=apt-utils", suite, root, mirror()},
 		// What debootstrap left there is installed already.
 		{"chroot", root, "apt-get", "clean"},
 		get,
