@@ -39,7 +39,8 @@ help: ## show this help
 
 .PHONY: build
 build: ## build bin/graceinit, static and stripped
-	$(BUILD) -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -gcflags '$(GCFLAGS)' -o $(OUT) ./cmd/graceinit
+	@GO="$(GO)" scripts/slim
+	$(BUILD) -modfile=bin/slim/go.mod -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -gcflags '$(GCFLAGS)' -o $(OUT) ./cmd/graceinit
 
 .PHONY: demo
 demo: ## show upgrades in place under load (DEMOFLAGS=-docker: in Docker)

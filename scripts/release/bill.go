@@ -109,7 +109,8 @@ func describe(info *buildinfo.BuildInfo, version string) (bill, error) {
 		return bill{}, err
 	}
 	for _, d := range info.Deps {
-		if d.Replace != nil {
+		// scripts/slim leaves out a part of a module, which is that version of it all the same.
+		if d.Replace != nil && d.Replace.Path != "./bin/slim/envconfig" {
 			return bill{}, fmt.Errorf("%s is replaced by %s", d.Path, d.Replace.Path)
 		}
 		if err := add(d.Path, d.Version); err != nil {
