@@ -5,7 +5,7 @@ _graceinit() {
 	COMPREPLY=()
 	if ((COMP_CWORD > 1)); then
 		case ${COMP_WORDS[1]} in
-		upgrade | rollback | status | stop | metrics | install | notify | kill)
+		upgrade | rollback | status | stop | metrics | deliver | install | notify | kill)
 			_graceinit_subcommand
 			return
 			;;
@@ -19,7 +19,7 @@ _graceinit() {
 			_graceinit_command $((i + 1))
 			return
 			;;
-		--upgrade | --upgrade-signal | --predecessor-signal | --pid-file | --listen | --dialect | --user | --check | --ready | --probation | --watchdog | --fd-store-max | --notify | --control | --verify-key | --shutdown-signal | --stop-signal | --drain-delay | --stop-timeout | --drain-timeout | --kill-timeout | --ready-timeout | --settle | --rewrite | -r | --remap-exit | -e | --parent-death-signal | -p | --log-format | --log-level | --termination-log)
+		--upgrade | --upgrade-signal | --predecessor-signal | --pid-file | --listen | --dialect | --user | --check | --ready | --probation | --watchdog | --fd-store-max | --notify | --control | --verify-key | --shutdown-signal | --stop-signal | --drain-delay | --grace-period | --stop-timeout | --drain-timeout | --kill-timeout | --ready-timeout | --settle | --rewrite | -r | --remap-exit | -e | --parent-death-signal | -p | --log-format | --log-level | --termination-log)
 			flag=${COMP_WORDS[i]}
 			[[ ${COMP_WORDS[i + 1]} == = ]] && ((i + 1 < COMP_CWORD)) && ((i++))
 			if ((i + 1 >= COMP_CWORD)); then
@@ -48,10 +48,10 @@ _graceinit() {
 	--termination-log) COMPREPLY=($(compgen -f -- "$cur")) ;;
 	'')
 		if [[ $cur == -* ]]; then
-			COMPREPLY=($(compgen -W '--upgrade --upgrade-signal --predecessor-signal --pid-file --reparent --listen --dialect --user --check --ready --stop-first --probation --watchdog --fd-store-max --notify --control --verify-key --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --group -g --single-child -c --remap-exit -e --parent-death-signal -p --subreaper -s --pause -P --log-format --log-level --verbose -v --warn-on-reap -w --termination-log --help -h --version -V --license -l' -- "$cur"))
+			COMPREPLY=($(compgen -W '--upgrade --upgrade-signal --predecessor-signal --pid-file --reparent --listen --dialect --user --check --ready --stop-first --probation --watchdog --fd-store-max --notify --control --verify-key --shutdown-signal --stop-signal --drain-delay --grace-period --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --group -g --single-child -c --remap-exit -e --parent-death-signal -p --subreaper -s --pause -P --log-format --log-level --verbose -v --warn-on-reap -w --termination-log --help -h --version -V --license -l' -- "$cur"))
 		else
 			_graceinit_command "$COMP_CWORD"
-			((COMP_CWORD > 1)) || COMPREPLY+=($(compgen -W 'upgrade rollback status stop metrics install notify kill' -- "$cur"))
+			((COMP_CWORD > 1)) || COMPREPLY+=($(compgen -W 'upgrade rollback status stop metrics deliver install notify kill' -- "$cur"))
 		fi
 		;;
 	esac
@@ -80,7 +80,7 @@ _graceinit_subcommand() {
 	status:--control) COMPREPLY=($(compgen -f -- "$cur")) ;;
 	status:*)
 		if [[ $cur == -* ]]; then
-			COMPREPLY=($(compgen -W '--ready --watch --json --control --help' -- "$cur"))
+			COMPREPLY=($(compgen -W '--ready --digest --watch --json --control --help' -- "$cur"))
 		fi
 		;;
 	stop:--control) COMPREPLY=($(compgen -f -- "$cur")) ;;
@@ -93,6 +93,14 @@ _graceinit_subcommand() {
 	metrics:*)
 		if [[ $cur == -* ]]; then
 			COMPREPLY=($(compgen -W '--control --help' -- "$cur"))
+		fi
+		;;
+	deliver:--sha256) return ;;
+	deliver:--signature) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	deliver:--control) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	deliver:*)
+		if [[ $cur == -* ]]; then
+			COMPREPLY=($(compgen -W '--if-absent --once --sha256 --signature --control --help' -- "$cur"))
 		fi
 		;;
 	install:*)

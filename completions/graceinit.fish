@@ -15,7 +15,7 @@ function __graceinit_command
                 test $i -le (count $words); or return 1
                 string join \n -- $words[$i..-1]
                 return 0
-            case --upgrade --upgrade-signal --predecessor-signal --pid-file --listen --dialect --user --check --ready --probation --watchdog --fd-store-max --notify --control --verify-key --shutdown-signal --stop-signal --drain-delay --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --remap-exit -e --parent-death-signal -p --log-format --log-level --termination-log
+            case --upgrade --upgrade-signal --predecessor-signal --pid-file --listen --dialect --user --check --ready --probation --watchdog --fd-store-max --notify --control --verify-key --shutdown-signal --stop-signal --drain-delay --grace-period --stop-timeout --drain-timeout --kill-timeout --ready-timeout --settle --rewrite -r --remap-exit -e --parent-death-signal -p --log-format --log-level --termination-log
                 set skip 1
             case '-*'
             case '*'
@@ -34,7 +34,7 @@ function __graceinit_subcommand
     if set -q argv[1]
         test $words[2] = $argv[1]
     else
-        contains -- $words[2] upgrade rollback status stop metrics install notify kill
+        contains -- $words[2] upgrade rollback status stop metrics deliver install notify kill
     end
 end
 
@@ -59,6 +59,7 @@ complete -c graceinit -n '__graceinit_subcommand rollback' -l json -d 'print the
 complete -c graceinit -n '__graceinit_subcommand rollback' -l control -r -F -d 'the init\'s control socket, as its own --control says (default: GRACEINIT_CONTROL, or the one of this PID namespace)'
 complete -c graceinit -n 'test (count (commandline -opc)) -eq 1' -a status -d 'Show what the init knows of itself and the app'
 complete -c graceinit -n '__graceinit_subcommand status' -l ready -d 'only say, by the exit code too, whether the main process is ready'
+complete -c graceinit -n '__graceinit_subcommand status' -l digest -d 'add the SHA-256 of the executable that the main process runs'
 complete -c graceinit -n '__graceinit_subcommand status' -l watch -d 'go on showing it at every change, until ^C'
 complete -c graceinit -n '__graceinit_subcommand status' -l json -d 'print the init\'s answer as it came, one JSON object a line'
 complete -c graceinit -n '__graceinit_subcommand status' -l control -r -F -d 'the init\'s control socket, as its own --control says (default: GRACEINIT_CONTROL, or the one of this PID namespace)'
@@ -66,7 +67,13 @@ complete -c graceinit -n 'test (count (commandline -opc)) -eq 1' -a stop -d 'Beg
 complete -c graceinit -n '__graceinit_subcommand stop' -l control -r -F -d 'the init\'s control socket, as its own --control says (default: GRACEINIT_CONTROL, or the one of this PID namespace)'
 complete -c graceinit -n 'test (count (commandline -opc)) -eq 1' -a metrics -d 'Print the status in the text format of Prometheus'
 complete -c graceinit -n '__graceinit_subcommand metrics' -l control -r -F -d 'the init\'s control socket, as its own --control says (default: GRACEINIT_CONTROL, or the one of this PID namespace)'
-complete -c graceinit -n 'test (count (commandline -opc)) -eq 1' -a install -d 'Copy this program into a directory, for instance from an init container into a volume, and print its path'
+complete -c graceinit -n 'test (count (commandline -opc)) -eq 1' -a deliver -d 'Bring the app in another container, over a volume shared with it, the executable SOURCE: stage it beside TARGET, ask for the upgrade and, once that has ended well, rename it to TARGET, so that a restart of the container starts it too. A SOURCE that is at TARGET already is not delivered again. Then idle until SIGTERM, or be the init of COMMAND, also after a refusal, whose reason is in the log and the termination message; nothing is tried twice. The last line of standard output is a JSON object that says how it went'
+complete -c graceinit -n '__graceinit_subcommand deliver' -l if-absent -d 'put SOURCE at TARGET if nothing is there, ask nobody, and end (for an init container)'
+complete -c graceinit -n '__graceinit_subcommand deliver' -l once -d 'do not idle, but end with the upgrade\'s exit code'
+complete -c graceinit -n '__graceinit_subcommand deliver' -l sha256 -x -d 'refuse a SOURCE that has another digest'
+complete -c graceinit -n '__graceinit_subcommand deliver' -l signature -r -F -d 'SOURCE\'s minisign signature, for an init with --verify-key (default: its name with .minisig, if there is such a file)'
+complete -c graceinit -n '__graceinit_subcommand deliver' -l control -r -F -d 'the init\'s control socket, as its own --control says (default: GRACEINIT_CONTROL, or the one of this PID namespace)'
+complete -c graceinit -n 'test (count (commandline -opc)) -eq 1' -a install -d 'Copy this program into a directory, for instance from an init container into a volume, and print its SHA-256 and its path'
 complete -c graceinit -n '__graceinit_subcommand install' -a '(__fish_complete_directories)'
 complete -c graceinit -n 'test (count (commandline -opc)) -eq 1' -a notify -d 'Tell the init something about the app, as sd_notify(3) does, and wait until it was heard'
 complete -c graceinit -n '__graceinit_subcommand notify' -l timeout -x -d 'wait so long at most (default 5s)'
@@ -92,6 +99,7 @@ complete -c graceinit -n __graceinit_flags -l verify-key -x -d 'a minisign publi
 complete -c graceinit -n __graceinit_flags -l shutdown-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'begins the shutdown (repeatable)'
 complete -c graceinit -n __graceinit_flags -l stop-signal -x -a 'HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS' -d 'what the app is sent on shutdown (default: the signal received)'
 complete -c graceinit -n __graceinit_flags -l drain-delay -x -d 'on shutdown, wait before the stop signal, while load balancers forget the endpoint'
+complete -c graceinit -n __graceinit_flags -l grace-period -x -d 'how long after the shutdown signal we will be killed (Kubernetes: terminationGracePeriodSeconds less what a preStop hook takes); a warning tells when the shutdown does not fit'
 complete -c graceinit -n __graceinit_flags -l stop-timeout -x -d 'on shutdown, from the stop signal to SIGKILL'
 complete -c graceinit -n __graceinit_flags -l drain-timeout -x -d 'in an upgrade, from the start of the predecessor\'s drain to SIGKILL'
 complete -c graceinit -n __graceinit_flags -l kill-timeout -x -d 'from SIGKILL to giving up'

@@ -46,6 +46,8 @@ func runCommand(args []string) (code int, ok bool) {
 		code = stopCommand(a)
 	case "metrics":
 		code = metricsCommand(a)
+	case "deliver":
+		code = deliverCommand(a)
 	case "install":
 		code = installCommand(a)
 	case "notify":
@@ -74,17 +76,21 @@ func show(c *commands.Command, text string) int {
 	return 0
 }
 
-// ask connects to the init and sends it a request; the code is for when that fails.
-func ask(a *commands.Args, question control.Ask, binary int) (*control.Client, int) {
+// connect connects to the init.
+func connect(a *commands.Args) (*control.Client, error) {
 	setting := a.Value("control")
 	if setting == "" {
 		setting = os.Getenv("GRACEINIT_CONTROL")
 	}
 	if setting == "off" {
-		complain(a.Command, errors.New("the control socket is switched off (GRACEINIT_CONTROL or --control)"))
-		return nil, control.CodeNoInit
+		return nil, errors.New("the control socket is switched off (GRACEINIT_CONTROL or --control)")
 	}
-	client, err := control.Dial(setting)
+	return control.Dial(setting)
+}
+
+// ask connects to the init and sends it a request; the code is for when that fails.
+func ask(a *commands.Args, question control.Ask, binary int) (*control.Client, int) {
+	client, err := connect(a)
 	if err == nil {
 		if err = client.Send(question, binary); err == nil {
 			return client, 0
@@ -107,13 +113,18 @@ func askOnce(a *commands.Args, question control.Ask) (line control.Line, code in
 	}
 	defer client.Close()
 	line, err := client.Next(answerTime)
-	if err != nil {
+	switch {
+	case err != nil:
 		complain(a.Command, fmt.Errorf("the init did not answer: %w", err))
 		return line, control.CodeNoInit
-	}
-	if line.Error != nil {
+	case line.Error != nil:
 		complain(a.Command, fmt.Errorf("refused: %s", line.Error.Reason))
 		return line, line.Error.ExitCode
+	case line.Status != nil && a.Has("digest") && line.Status.Main != nil && line.Status.PID == client.PID: // else its pids are not ours
+		line.Status.Main.SHA256, err = hashFile(fmt.Sprintf("/proc/%d/exe", line.Status.Main.PID))
+		if err != nil {
+			complain(a.Command, fmt.Errorf("--digest: %w", err))
+		}
 	}
 	return line, 0
 }

@@ -112,6 +112,9 @@ func TestCommandUsage(t *testing.T) {
 		{"upgrade --sha256 0a", "--sha256 means nothing without --binary"},
 		{"status --watch --ready", "exclude each other"},
 		{"install", "an argument is missing: DIR"},
+		{"deliver", "an argument is missing: SOURCE TARGET"},
+		{"deliver a", "an argument is missing: TARGET"},
+		{"deliver --once a b -- c", "a COMMAND is for when"},
 		{"install a b", `too many: "b"`},
 		{"notify READY", `"READY" is not NAME=VALUE`},
 		{"notify --timeout=soon A=1", `"soon" is not a duration`},
@@ -234,7 +237,7 @@ func TestInstall(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 { // the second replaces the first
 		stdout, stderr, code := command(t, "", "install", dir)
-		if code != 0 || stdout != dir+"/graceinit\n" {
+		if want, _ := hashFile("/proc/self/exe"); code != 0 || stdout != want+"  "+dir+"/graceinit\n" {
 			t.Fatalf("%d, %s%s", code, stdout, stderr)
 		}
 	}

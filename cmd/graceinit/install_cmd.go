@@ -12,11 +12,16 @@ import (
 // installCommand copies this very program into a directory.
 func installCommand(a *commands.Args) int {
 	path := a.Operands[0] + "/graceinit"
-	if err := installAt(path); err != nil {
+	err := installAt(path)
+	sum := ""
+	if err == nil {
+		sum, err = hashFile(path)
+	}
+	if err != nil {
 		complain(a.Command, fmt.Errorf("cannot install %s: %w", path, err))
 		return codeError
 	}
-	return show(a.Command, path+"\n")
+	return show(a.Command, sum+"  "+path+"\n") // as sha256sum(1) prints it
 }
 
 // installAt replaces the file at once, by a rename: somebody may be executing it, and a part of it must never
@@ -28,18 +33,7 @@ func installAt(path string) error {
 	}
 	defer self.Close()
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = copyFile(file, self, nil)
-	if err == nil {
-		err = file.Chmod(0o755) // a umask may have taken bits away
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	file.Close()
+	err = writeExecutable(temporary, self)
 	if err == nil {
 		err = os.Rename(temporary, path)
 	}
@@ -49,8 +43,25 @@ func installAt(path string) error {
 	return err
 }
 
+// writeExecutable makes a file, which must not be there yet, with the content of another.
+func writeExecutable(path string, from *os.File) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = copyFile(file, from, nil)
+	if err == nil {
+		err = file.Chmod(0o755) // a umask may have taken bits away
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	return err
+}
+
 // copyFile copies up to the end and returns how much that was. Whoever wants to sees each piece and the sum so far.
-func copyFile(to, from *os.File, look func(piece []byte, sum int64)) (sum int64, err error) {
+func copyFile(to io.Writer, from *os.File, look func(piece []byte, sum int64)) (sum int64, err error) {
 	piece := make([]byte, 128<<10)
 	for {
 		n, err := from.Read(piece)

@@ -74,6 +74,9 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 	if inv.Settings.Pause {
 		return pause(received)
 	}
+	if err := inv.Settings.GraceError(); err != nil {
+		log.Warn(err)
+	}
 	time.AfterFunc(shortLife, tuneRuntime)
 	loop, err := newLoop(&inv, inherited, received, log)
 	if err != nil {

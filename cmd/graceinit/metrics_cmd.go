@@ -49,6 +49,7 @@ func renderMetrics(st *control.Status) string {
 		m.gauge("graceinit_predecessor_connections", "TCP connections that the predecessor still has.", float64(*st.Upgrade.Connections))
 	}
 	m.gauge("graceinit_listeners", "Listeners that the init holds.", float64(len(st.Listeners)))
+	m.gauge("graceinit_zombies", "Processes that have ended and wait for their parent to notice.", float64(st.Zombies))
 	stored := 0
 	for _, s := range st.Store {
 		stored += s.FDs

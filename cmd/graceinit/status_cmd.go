@@ -118,6 +118,9 @@ func describeStatus(st *control.Status) string {
 		if p.Executable != "" {
 			row("", "runs %s", p.Executable)
 		}
+		if p.SHA256 != "" {
+			row("", "SHA-256 %s", p.SHA256)
+		}
 		if p.Said != "" {
 			row("", "says %q", p.Said)
 		}
@@ -139,6 +142,9 @@ func describeStatus(st *control.Status) string {
 	}
 	for _, stored := range st.Store {
 		row("stored", "%d fds named %s", stored.FDs, stored.Name)
+	}
+	if st.Zombies > 0 {
+		row("zombies", "%d", st.Zombies)
 	}
 	return b.String()
 }

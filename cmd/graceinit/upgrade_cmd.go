@@ -43,7 +43,19 @@ func follow(a *commands.Args, question control.Ask, binary int) int {
 		return code
 	}
 	defer client.Close()
-	screen := progressScreen{json: a.Has("json"), line: newLiveLine(os.Stdout)}
+	_, code, err := attend(a, client, os.Stdout)
+	switch {
+	case err != nil && code != control.CodeNoInit:
+		complain(a.Command, fmt.Errorf("refused: %w", err))
+	case err != nil:
+		complain(a.Command, err)
+	}
+	return code
+}
+
+// attend shows how an upgrade goes, until its end, and returns its last line. An error says why there is none.
+func attend(a *commands.Args, client *control.Client, out *os.File) (last *control.Progress, code int, err error) {
+	screen := progressScreen{json: a.Has("json"), out: out, line: newLiveLine(out)}
 	defer screen.line.clear()
 	for wait := checkTime; ; {
 		line, err := client.Next(wait)
@@ -55,22 +67,18 @@ func follow(a *commands.Args, question control.Ask, binary int) int {
 			err = errors.New("the init went away before the upgrade had ended")
 		}
 		if err != nil {
-			screen.line.clear()
-			complain(a.Command, err)
-			return control.CodeNoInit
+			return screen.last, control.CodeNoInit, err
 		}
 		if screen.json {
 			_ = printJSON(a.Command, line)
 		}
 		switch p := line.Progress; {
 		case line.Error != nil:
-			screen.line.clear()
-			complain(a.Command, fmt.Errorf("refused: %s", line.Error.Reason))
-			return line.Error.ExitCode
+			return nil, line.Error.ExitCode, errors.New(line.Error.Reason)
 		case p == nil: // of a later version
 		case p.Final, a.Has("no-wait"):
 			screen.show(p)
-			return p.ExitCode
+			return p, p.ExitCode, nil
 		default:
 			screen.show(p)
 		}
@@ -84,7 +92,8 @@ func follow(a *commands.Args, question control.Ask, binary int) int {
 // progressScreen shows an upgrade: on a terminal in one line, elsewhere in a line per step.
 type progressScreen struct {
 	json bool
-	line liveLine
+	out  *os.File
+	line liveLine // on it
 	last *control.Progress
 	came time.Time // when last did
 }
@@ -96,11 +105,11 @@ func (s *progressScreen) show(p *control.Progress) {
 	case s.json:
 	case p.Final:
 		s.line.clear()
-		fmt.Println(describeProgress(p))
+		fmt.Fprintln(s.out, describeProgress(p))
 	case s.line.width > 0:
 		s.redraw()
 	case step:
-		fmt.Println(describeProgress(p))
+		fmt.Fprintln(s.out, describeProgress(p))
 	}
 }
 

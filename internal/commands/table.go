@@ -64,6 +64,7 @@ var Table = []Command{
 		Summary: "Show what the init knows of itself and the app",
 		Options: []Option{
 			{Long: "ready", Help: "only say, by the exit code too, whether the main process is ready"},
+			{Long: "digest", Help: "add the SHA-256 of the executable that the main process runs"},
 			{Long: "watch", Help: "go on showing it at every change, until ^C"},
 			optJSON, optControl,
 		},
@@ -82,9 +83,25 @@ var Table = []Command{
 		Codes:   []Code{{1, "the output cannot be written"}, codeNoInit},
 	},
 	{
+		Name:     "deliver",
+		Operands: "SOURCE TARGET [-- COMMAND]...",
+		Summary: "Bring the app in another container, over a volume shared with it, the executable SOURCE: stage it beside TARGET, ask for the upgrade and, " +
+			"once that has ended well, rename it to TARGET, so that a restart of the container starts it too. A SOURCE that is at TARGET already is not " +
+			"delivered again. Then idle until SIGTERM, or be the init of COMMAND, also after a refusal, whose reason is in the log and the termination message; " +
+			"nothing is tried twice. The last line of standard output is a JSON object that says how it went",
+		Options: []Option{
+			{Long: "if-absent", Help: "put SOURCE at TARGET if nothing is there, ask nobody, and end (for an init container)"},
+			{Long: "once", Help: "do not idle, but end with the upgrade's exit code"},
+			{Long: "sha256", Arg: "HEX", Help: "refuse a SOURCE that has another digest"},
+			{Long: "signature", Arg: "FILE", Help: "SOURCE's minisign signature, for an init with --verify-key (default: its name with .minisig, if there is such a file)"},
+			optControl,
+		},
+		Codes: append([]Code{{143, "ended by SIGTERM while it delivered"}}, upgradeEnds...),
+	},
+	{
 		Name:     "install",
 		Operands: "DIR",
-		Summary:  "Copy this program into a directory, for instance from an init container into a volume, and print its path",
+		Summary:  "Copy this program into a directory, for instance from an init container into a volume, and print its SHA-256 and its path",
 		Codes:    []Code{{1, "it cannot be copied, and nothing is left behind"}},
 	},
 	{

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kelseyhightower/envconfig"
 
@@ -43,6 +44,7 @@ type Settings struct {
 	ShutdownSignals SignalList     `envconfig:"SHUTDOWN_SIGNAL" flag:"shutdown-signal" arg:"SIG" default:"TERM" help:"begins the shutdown (repeatable)"`
 	StopSignal      signals.Signal `envconfig:"STOP_SIGNAL" flag:"stop-signal" arg:"SIG" help:"what the app is sent on shutdown (default: the signal received)"`
 	DrainDelay      Duration       `envconfig:"DRAIN_DELAY" flag:"drain-delay" arg:"TIME" default:"0s" help:"on shutdown, wait before the stop signal, while load balancers forget the endpoint"`
+	GracePeriod     Duration       `envconfig:"GRACE_PERIOD" flag:"grace-period" arg:"TIME" help:"how long after the shutdown signal we will be killed (Kubernetes: terminationGracePeriodSeconds less what a preStop hook takes); a warning tells when the shutdown does not fit"`
 	StopTimeout     Duration       `envconfig:"STOP_TIMEOUT" flag:"stop-timeout" arg:"TIME" default:"25s" help:"on shutdown, from the stop signal to SIGKILL"`
 	DrainTimeout    Duration       `envconfig:"DRAIN_TIMEOUT" flag:"drain-timeout" arg:"TIME" default:"60s" help:"in an upgrade, from the start of the predecessor's drain to SIGKILL"`
 	KillTimeout     Duration       `envconfig:"KILL_TIMEOUT" flag:"kill-timeout" arg:"TIME" default:"3s" help:"from SIGKILL to giving up"`
@@ -166,6 +168,19 @@ func (inv *Invocation) validateSpawn() error {
 		}
 	}
 	return nil
+}
+
+// GraceError says where the shutdown may last longer than it will be given.
+func (s *Settings) GraceError() error {
+	const margin = Duration(2 * time.Second) // for the rest to end, and the engine to notice
+	need := s.DrainDelay + s.StopTimeout + s.KillTimeout + margin
+	if s.GracePeriod == 0 || s.GracePeriod >= need {
+		return nil
+	}
+	d := func(d Duration) time.Duration { return time.Duration(d) }
+	return fmt.Errorf("the grace period of %s is too short for drain delay %s + stop timeout %s + kill timeout %s + %s: the app may be killed before "+
+		"it has drained (give terminationGracePeriodSeconds and --grace-period %s, or lower --stop-timeout)",
+		d(s.GracePeriod), d(s.DrainDelay), d(s.StopTimeout), d(s.KillTimeout), d(margin), d(need))
 }
 
 func usage(err error) error {

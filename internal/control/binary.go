@@ -30,7 +30,7 @@ const immutable = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | un
 func (s *Server) check(r *Request) error {
 	s.checking.Lock()
 	defer s.checking.Unlock()
-	size, err := inspect(r.Binary)
+	size, err := inspect(r.Binary, s.key != nil)
 	if err != nil {
 		return err
 	}
@@ -64,23 +64,25 @@ func (s *Server) check(r *Request) error {
 	return nil
 }
 
-// inspect returns the size of a sealed, executable memfd that begins like a program.
-func inspect(fd int) (size int64, err error) {
-	// EINVAL: not a file that can have seals.
-	if seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil || seals&immutable != immutable {
-		return 0, errors.New("it is not a memfd sealed against writing, shrinking, growing and sealing (memfd_create(2))")
-	}
+// inspect returns the size of an executable file that begins like a program. Where it matters who made it, it must
+// be a memfd that nobody can change any more. A file on disk is no worse than the one at the app's path, and is not
+// held in memory beside its copy there.
+func inspect(fd int, sealed bool) (size int64, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, err
 	}
+	// EINVAL: not a file that can have seals.
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	switch {
+	case (sealed || st.Nlink == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG) && (err != nil || seals&immutable != immutable):
+		return 0, errors.New("it is not a memfd sealed against writing, shrinking, growing and sealing (memfd_create(2))")
 	case st.Size == 0:
 		return 0, errors.New("it is empty")
 	case st.Size > maxBinary:
 		return 0, fmt.Errorf("it has %d bytes, more than %d", st.Size, maxBinary)
 	case st.Mode&0o111 == 0:
-		return 0, errors.New("the memfd is not executable (MFD_EXEC, or fchmod(2))")
+		return 0, errors.New("it is not executable (MFD_EXEC, or fchmod(2))")
 	}
 	var start [4]byte
 	n, err := unix.Pread(fd, start[:], 0)

@@ -64,15 +64,15 @@ func TestRefusedBinaries(t *testing.T) {
 	s := listenForTest(t, nil)
 	go loop(s)
 	elf := "\x7fELF and so on"
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, []byte(elf), 0o755); err != nil {
+	removed := openExecutable(t, elf)
+	if err := os.Remove(removed.Name()); err != nil {
 		t.Fatal(err)
 	}
-	onDisk, err := os.Open(file)
+	directory, err := os.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer onDisk.Close()
+	defer directory.Close()
 	huge := memfd(t, "", 0)
 	if err := unix.Ftruncate(huge, maxBinary+1); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,8 @@ func TestRefusedBinaries(t *testing.T) {
 		digest string
 		want   string
 	}{
-		"a file":           {int(onDisk.Fd()), "", "not a memfd"},
+		"a removed file":   {int(removed.Fd()), "", "not a memfd"},
+		"a directory":      {int(directory.Fd()), "", "not a memfd"},
 		"no seals":         {memfd(t, elf, 0), "", "sealed"},
 		"may be written":   {memfd(t, elf, immutable&^unix.F_SEAL_WRITE), "", "sealed"},
 		"may shrink":       {memfd(t, elf, immutable&^unix.F_SEAL_SHRINK), "", "sealed"},
@@ -113,6 +114,23 @@ func TestRefusedBinaries(t *testing.T) {
 	if lines := ask(t, s, Ask{Op: OpUpgrade, Binary: true}, memfd(t, "#!/bin/sh\n", immutable)); len(lines) != 3 {
 		t.Errorf("a script: %+v", lines)
 	}
+	if lines := ask(t, s, Ask{Op: OpUpgrade, Binary: true, SHA256: sumOf(elf)}, int(openExecutable(t, elf).Fd())); len(lines) != 3 {
+		t.Errorf("a file: %+v", lines)
+	}
+}
+
+func openExecutable(t *testing.T, content string) *os.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
 }
 
 func TestSignedBinaries(t *testing.T) {
@@ -136,6 +154,7 @@ func TestSignedBinaries(t *testing.T) {
 		want      string
 	}{
 		"unsigned":      {good, "", "not signed"},
+		"a file":        {int(openExecutable(t, "\x7fELF").Fd()), golden("program.minisig"), "sealed"},
 		"garbage":       {good, "garbage", "not a minisign signature"},
 		"another key":   {good, golden("other.minisig"), "made with key"},
 		"changed":       {changed, golden("program.minisig"), "not that of this file"},

@@ -17,6 +17,7 @@ const maxLine = 1 << 20
 
 // Client is a connection to an init, for one request.
 type Client struct {
+	PID     int // the init's in our PID namespace, zero where that cannot see it
 	address string
 	conn    *os.File
 	text    []byte // received, not yet returned
@@ -44,6 +45,7 @@ func Dial(setting string) (*Client, error) {
 		c.Close()
 		return nil, fmt.Errorf("what answers at %s is not believed: %w", address, err)
 	}
+	c.PID = int(server.Pid)
 	return c, nil
 }
 

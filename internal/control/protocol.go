@@ -31,7 +31,8 @@ const (
 // Ask is the one line that a client sends.
 type Ask struct {
 	Op Op `json:"op"`
-	// Binary, for an upgrade: a sealed memfd comes along (SCM_RIGHTS), which is to be executed.
+	// Binary, for an upgrade: a sealed memfd or, without --verify-key, a regular file comes along (SCM_RIGHTS),
+	// which is to be executed.
 	Binary bool `json:"binary,omitempty"`
 	// SHA256 is the digest that the binary must have, in hexadecimal, and Signature the text of its minisign
 	// signature. Both may be left out; with --verify-key the signature may not.
@@ -111,6 +112,7 @@ type Status struct {
 	CanRollBack bool       `json:"can_roll_back"`
 	Listeners   []Listener `json:"listeners,omitempty"`
 	Store       []Stored   `json:"store,omitempty"`
+	Zombies     int        `json:"zombies"` // in the init's PID namespace
 	Counters    Counters   `json:"counters"`
 }
 
@@ -120,7 +122,8 @@ type Process struct {
 	Generation int       `json:"generation"`
 	Since      time.Time `json:"since"`
 	Executable string    `json:"executable,omitempty"`
-	Said       string    `json:"said,omitempty"` // its last STATUS=
+	Said       string    `json:"said,omitempty"`   // its last STATUS=
+	SHA256     string    `json:"sha256,omitempty"` // of what it executes; only `graceinit status --digest` finds it out
 }
 
 // Listener is one that the init holds.
@@ -146,3 +149,24 @@ type Counters struct {
 	KillTimeouts      uint64       `json:"kill_timeouts"`
 	ConnectionsAtKill uint64       `json:"connections_at_kill"` // open when SIGKILL was sent
 }
+
+// Delivery is how a `graceinit deliver` went. It is the last line of the command's standard output.
+type Delivery struct {
+	Result   Result    `json:"result"`
+	ExitCode int       `json:"exit_code"`
+	Reason   string    `json:"reason,omitempty"`
+	SHA256   string    `json:"sha256,omitempty"`
+	Source   string    `json:"source"`
+	Target   string    `json:"target"`
+	Upgrade  *Progress `json:"upgrade,omitempty"` // its last line, where it came to one
+}
+
+// Result is how a delivery ended.
+type Result string
+
+const (
+	ResultDelivered Result = "delivered" // the app runs it, and it is in its place
+	ResultUnchanged Result = "unchanged" // it was there already
+	ResultRefused   Result = "refused"   // nothing was touched
+	ResultFailed    Result = "failed"    // the predecessor serves on, or again
+)

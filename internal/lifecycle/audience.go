@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/graceinit/graceinit/internal/control"
+	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/upgrade"
 )
 
@@ -29,8 +30,14 @@ func (l *Loop) serve(r *control.Request) {
 		l.audience.asking = r
 		l.audience.refuse(reason)
 	case r.Op == control.OpStatus:
-		r.Send(control.Line{Status: l.status()})
-		r.Close()
+		status := l.status()
+		go func() { // the process table may be long
+			if table, err := procfs.Take(); err == nil {
+				status.Zombies = table.Zombies()
+			}
+			r.Send(control.Line{Status: status})
+			r.Close()
+		}()
 	case r.Op == control.OpWatch:
 		l.audience.watchers = append(l.audience.watchers, r)
 		l.audience.show(l.status) // to all: that finds out who has gone, however long nothing happens

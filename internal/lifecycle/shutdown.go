@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/graceinit/graceinit/drain"
@@ -185,6 +186,9 @@ func (m *Machine) finish() {
 		cause = ""
 	} else {
 		m.log(Info, cause)
+	}
+	if l := m.last; l != nil && (l.ExitCode == control.CodeRefused || l.ExitCode == control.CodeFailed) && l.Reason != "" {
+		cause = strings.TrimPrefix(fmt.Sprintf("%s; upgrade %d %s: %s", cause, l.Upgrade, l.Step, l.Reason), "; ")
 	}
 	m.do(Exit{Code: code, Cause: cause})
 }

@@ -57,12 +57,19 @@ func TestAcceptsOfAnotherUsersWorkers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: needs root")
 	}
-	master := exec.Command("setpriv", "--bounding-set=-sys_ptrace", "/bin/sh", "-c", "setpriv --reuid 1234 --clear-groups sleep 1000 & wait")
+	master := exec.Command("setpriv", "--bounding-set=-sys_ptrace", "/bin/sh", "-c", "setpriv --reuid 1234 --clear-groups /bin/sh -c 'echo; exec sleep 1000' & wait")
 	master.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := master.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := master.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = syscall.Kill(-master.Process.Pid, syscall.SIGKILL); _ = master.Wait() }()
+	if _, err := out.Read(make([]byte, 1)); err != nil { // now it is the other user's
+		t.Fatal(err)
+	}
 	answer := make(chan Accepting)
 	go func() {
 		runtime.LockOSThread() // for good: the thread gives up a capability, as containers have to

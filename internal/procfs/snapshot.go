@@ -93,6 +93,16 @@ func (s *Snapshot) Alive(id ID) bool {
 	return p != nil && p.Start == id.Start && !p.Dead()
 }
 
+// Zombies is how many processes have ended and wait for their parent to notice.
+func (s *Snapshot) Zombies() (n int) {
+	for i := range s.Processes {
+		if s.Processes[i].Dead() {
+			n++
+		}
+	}
+	return n
+}
+
 // Descends reports whether a process descends from an ancestor, itself included.
 func (s *Snapshot) Descends(pid, ancestor int) bool {
 	// A table read while processes come and go may contain a cycle; no chain is longer than the table.

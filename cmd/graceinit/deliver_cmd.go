@@ -1,0 +1,223 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/internal/commands"
+	"github.com/graceinit/graceinit/internal/config"
+	"github.com/graceinit/graceinit/internal/control"
+	"github.com/graceinit/graceinit/internal/digest"
+	"github.com/graceinit/graceinit/internal/signals"
+)
+
+// deliverCommand brings the app of another container a new executable, and then is the init of its own container: it
+// idles there, also after a refusal, since a container that ends would make its pod unready.
+func deliverCommand(a *commands.Args) int {
+	idle := !a.Has("if-absent") && !a.Has("once")
+	switch {
+	case len(a.Operands) < 2:
+		return usageError(a.Command, errors.New("an argument is missing: TARGET"))
+	case len(a.Operands) > 2 && !idle:
+		return usageError(a.Command, errors.New("a COMMAND is for when the delivery does not end with its exit code"))
+	}
+	inherited := signals.ReadInherited()
+	received, err := signals.Subscribe() // PID 1 gets no SIGTERM that it does not catch (pid_namespaces(7))
+	if err != nil {
+		complain(a.Command, err)
+		return codeError
+	}
+	then := []string{"graceinit", "--pause"}
+	if command := a.Operands[2:]; len(command) > 0 {
+		then = append([]string{"graceinit", "--"}, command...)
+	}
+	inv, err := config.Load(then)
+	if err != nil {
+		return usageError(a.Command, err)
+	}
+
+	d := newDelivery(a)
+	ended := make(chan error, 1)
+	go func() { ended <- d.carryOut() }()
+	for waiting := true; waiting; {
+		select {
+		case s := <-received:
+			if s := syscall.Signal(s); s == syscall.SIGTERM || s == syscall.SIGINT {
+				// The upgrade goes on. What is staged says to the next delivery that this one has not ended.
+				return 128 + int(s)
+			}
+		case err = <-ended:
+			waiting = false
+		}
+	}
+	if err != nil {
+		d.Reason = err.Error()
+		complain(a.Command, fmt.Errorf("%s: %w", d.Result, err))
+		leaveTerminationMessage(inv.Settings.TerminationLog, fmt.Sprintf("delivery of %s %s: %v", d.Source, d.Result, err),
+			newLogger(&inv.Settings, os.Stderr))
+	}
+	text, err := json.Marshal(map[string]any{"delivery": &d.Delivery})
+	if err == nil {
+		_, err = os.Stdout.Write(append(text, '\n'))
+	}
+	if err != nil {
+		complain(a.Command, err)
+	}
+	if !idle {
+		return d.ExitCode
+	}
+	_ = os.Setenv("GRACEINIT_CONTROL", "off") // the socket there is the other init's
+	os.Args = then
+	return run(inherited, received, nil)
+}
+
+// delivery is the way of an executable to the app.
+type delivery struct {
+	control.Delivery
+	args   *commands.Args
+	staged string // beside the target, and renamed to it in the end
+}
+
+func newDelivery(a *commands.Args) *delivery {
+	d := &delivery{args: a}
+	d.Source, d.Target = a.Operands[0], a.Operands[1]
+	d.Result, d.ExitCode = control.ResultRefused, control.CodeRefused
+	dir, base := filepath.Split(d.Target)
+	d.staged = dir + "." + base + ".staged"
+	return d
+}
+
+// carryOut returns why the delivery was refused or has failed.
+func (d *delivery) carryOut() error {
+	target, err := os.Stat(d.Target)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	seed := d.args.Has("if-absent")
+	if d.SHA256, err = hashFile(d.Source); err != nil {
+		return err
+	}
+	if want := strings.ToLower(d.args.Value("sha256")); want != "" && want != d.SHA256 {
+		return fmt.Errorf("the SHA-256 of %s is %s, not %s", d.Source, d.SHA256, want)
+	}
+	if target != nil && (seed || d.isThere()) {
+		d.Result, d.ExitCode = control.ResultUnchanged, control.CodeDone
+		return nil
+	}
+	if err := d.stage(); err != nil {
+		_ = os.Remove(d.staged)
+		return fmt.Errorf("cannot stage %s: %w (the volume that is shared with the app belongs there)", d.staged, err)
+	}
+	if seed {
+		d.ExitCode = control.CodeDone
+	} else if err := d.upgrade(); err != nil {
+		_ = os.Remove(d.staged)
+		return err
+	}
+	if err := os.Rename(d.staged, d.Target); err != nil {
+		d.Result, d.ExitCode = control.ResultFailed, control.CodeFailed
+		return fmt.Errorf("the app runs it, but a restart of its container will not: %w", err)
+	}
+	d.Result = control.ResultDelivered
+	return nil
+}
+
+// isThere reports whether the target is the source already and no earlier delivery was interrupted: then nobody knows
+// what the app runs.
+func (d *delivery) isThere() bool {
+	if _, err := os.Lstat(d.staged); err == nil {
+		return false
+	}
+	sum, err := hashFile(d.Target)
+	return err == nil && sum == d.SHA256
+}
+
+// stage copies the source to where it can be renamed to the target.
+func (d *delivery) stage() error {
+	from, err := os.Open(d.Source)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	_ = os.Remove(d.staged) // it may be executing, and could not be written to
+	return writeExecutable(d.staged, from)
+}
+
+// upgrade asks for an upgrade to what is staged, and shows how it goes.
+func (d *delivery) upgrade() error {
+	question := control.Ask{Op: control.OpUpgrade, Binary: true, SHA256: d.SHA256}
+	binary, err := os.Open(d.staged)
+	if err != nil {
+		return err
+	}
+	defer binary.Close()
+	if question.Signature, err = readSignature(d.Source, d.args.Value("signature")); err != nil {
+		return err
+	}
+	if question.Signature != "" { // an init that asks for one asks for a file which cannot change
+		memfd, err := newMemfd(d.Source)
+		if err != nil {
+			return err
+		}
+		defer memfd.Close()
+		if err := fillMemfd(memfd, binary, d.SHA256); err != nil {
+			return err
+		}
+		binary = memfd
+	}
+	client, err := d.connect()
+	if err == nil {
+		err = client.Send(question, int(binary.Fd()))
+	}
+	if err != nil {
+		d.ExitCode = control.CodeNoInit
+		return err
+	}
+	defer client.Close()
+	d.Upgrade, d.ExitCode, err = attend(d.args, client, os.Stderr)
+	if d.ExitCode == control.CodeDone || d.ExitCode == control.CodeForced {
+		return nil
+	}
+	if d.ExitCode != control.CodeRefused {
+		d.Result = control.ResultFailed
+	}
+	if err == nil {
+		err = errors.New(d.Upgrade.Reason)
+	}
+	return err
+}
+
+// connect waits for the init, whose container may be starting.
+func (d *delivery) connect() (*control.Client, error) {
+	for told := false; ; told = true {
+		client, err := connect(d.args)
+		starting := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
+		if !starting || d.args.Has("once") {
+			return client, err
+		}
+		if !told {
+			complain(d.args.Command, fmt.Errorf("waiting: %w", err))
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// hashFile returns a file's SHA-256 in hexadecimal.
+func hashFile(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := digest.NewSHA256()
+	_, err = copyFile(hash, file, nil)
+	return fmt.Sprintf("%x", hash.Sum()), err
+}
