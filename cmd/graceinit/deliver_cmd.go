@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 	"github.com/graceinit/graceinit/internal/commands"
 	"github.com/graceinit/graceinit/internal/config"
 	"github.com/graceinit/graceinit/internal/control"
-	"github.com/graceinit/graceinit/internal/digest"
 	"github.com/graceinit/graceinit/internal/signals"
 )
 
@@ -217,7 +217,7 @@ func hashFile(path string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	hash := digest.NewSHA256()
+	hash := sha256.New()
 	_, err = copyFile(hash, file, nil)
-	return fmt.Sprintf("%x", hash.Sum()), err
+	return fmt.Sprintf("%x", hash.Sum(nil)), err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/graceinit/graceinit/internal/commands"
 	"github.com/graceinit/graceinit/internal/control"
-	"github.com/graceinit/graceinit/internal/digest"
 )
 
 // loadBinary puts an executable into a sealed memfd, and into the request what goes with it.
@@ -49,7 +49,7 @@ func openBinary(name string) (*os.File, error) {
 
 // fillMemfd copies the file, compares its digest if one is wanted, and seals the copy.
 func fillMemfd(memfd, file *os.File, want string) error {
-	progress, hash := newLiveLine(os.Stderr), digest.NewSHA256()
+	progress, hash := newLiveLine(os.Stderr), sha256.New()
 	sum, err := copyFile(memfd, file, func(piece []byte, sum int64) {
 		_, _ = hash.Write(piece)
 		if sum>>20 != (sum-int64(len(piece)))>>20 {
@@ -63,7 +63,7 @@ func fillMemfd(memfd, file *os.File, want string) error {
 	if sum == 0 {
 		return fmt.Errorf("%s is empty", file.Name())
 	}
-	if is := fmt.Sprintf("%x", hash.Sum()); want != "" && want != is {
+	if is := fmt.Sprintf("%x", hash.Sum(nil)); want != "" && want != is {
 		return fmt.Errorf("the SHA-256 of %s is %s, not %s", file.Name(), is, want)
 	}
 	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/graceinit/graceinit/internal/digest"
 	"github.com/graceinit/graceinit/internal/minisign"
 )
 
@@ -43,15 +43,15 @@ func (s *Server) check(r *Request) error {
 			return err
 		}
 	}
-	sum, signed := digest.NewSHA256(), digest.NewBLAKE2b512()
-	hashes := []*digest.Hash{sum}
+	sum, signed := sha256.New(), minisign.NewDigest()
+	hashes := []io.Writer{sum}
 	if signature != nil && signature.Prehashed {
 		hashes = append(hashes, signed)
 	}
 	if err := r.readBinary(hashes, size); err != nil {
 		return err
 	}
-	r.Digest = fmt.Sprintf("%x", sum.Sum())
+	r.Digest = fmt.Sprintf("%x", sum.Sum(nil))
 	if want := r.ask.SHA256; want != "" && want != r.Digest {
 		return fmt.Errorf("its SHA-256 is %s, not %s", r.Digest, want)
 	}
@@ -96,7 +96,7 @@ func inspect(fd int, sealed bool) (size int64, err error) {
 }
 
 // readBinary passes the binary on piece by piece, until the client has gone.
-func (r *Request) readBinary(to []*digest.Hash, size int64) error {
+func (r *Request) readBinary(to []io.Writer, size int64) error {
 	piece := make([]byte, 64<<10)
 	for at := int64(0); at < size; {
 		n, err := unix.Pread(r.Binary, piece, at)
@@ -117,9 +117,9 @@ func (r *Request) readBinary(to []*digest.Hash, size int64) error {
 	return nil
 }
 
-func (s *Server) verify(signature *minisign.Signature, hash *digest.Hash, fd int, size int64) error {
+func (s *Server) verify(signature *minisign.Signature, digest *minisign.Digest, fd int, size int64) error {
 	if signature.Prehashed {
-		return s.key.Verify(signature, hash.Sum())
+		return s.key.Verify(signature, digest.Sum())
 	}
 	if size > maxUnhashed {
 		return fmt.Errorf("its signature is of the old kind, which is for files up to %d bytes (sign without minisign's -l)", maxUnhashed)

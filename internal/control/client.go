@@ -106,7 +106,7 @@ func (c *Client) Next(wait time.Duration) (Line, error) {
 	for {
 		if text, rest, complete := bytes.Cut(c.text, []byte("\n")); complete {
 			var line Line
-			if err := decode(text, &line); err != nil {
+			if err := json.Unmarshal(text, &line); err != nil {
 				return Line{}, fmt.Errorf("the graceinit at %s says what this version does not understand: %w", c.address, err)
 			}
 			c.text = rest

@@ -48,6 +48,32 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
+// A newer init may say more than this client knows of: the two come from different images where one is a sidecar.
+func TestANewerServer(t *testing.T) {
+	address := fmt.Sprintf("@graceinit-test-%d-%d", os.Getpid(), names.Add(1))
+	listener, err := open(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listener)
+	c, err := Dial(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(`{"status":{"state":"running","mood":{"is":["good"]}},"more":1}`+"\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := c.Next(time.Minute); err != nil || line.Status == nil || line.Status.State != "running" {
+		t.Errorf("%+v, %v", line, err)
+	}
+}
+
 func TestASilentServer(t *testing.T) {
 	s := listenForTest(t, nil)
 	c := dial(t, s)

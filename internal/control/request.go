@@ -84,7 +84,7 @@ func newRequest(line []byte, fds []int) (*Request, error) {
 // parseAsk reads a request strictly: what we would pass over could be what mattered to whoever wrote it.
 func parseAsk(line []byte) (Ask, error) {
 	var ask Ask
-	if err := decode(line, &ask); err != nil {
+	if err := decodeStrictly(line, &ask); err != nil {
 		return Ask{}, fmt.Errorf("the request cannot be understood: %w", err)
 	}
 	switch ask.Op {

@@ -6,6 +6,7 @@
 package minisign
 
 import (
+	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -100,9 +101,9 @@ func (k *PublicKey) Verify(s *Signature, signed []byte) error {
 	switch {
 	case s.id != k.id:
 		return fmt.Errorf("the signature was made with key %s, not with %s", s.id, k.id)
-	case !verifyEd25519(k.key, signed, s.file):
+	case !ed25519.Verify(k.key, signed, s.file):
 		return errors.New("the signature is not that of this file")
-	case !verifyEd25519(k.key, append(s.file[:signatureSize:signatureSize], s.Comment...), s.comment):
+	case !ed25519.Verify(k.key, append(s.file[:signatureSize:signatureSize], s.Comment...), s.comment):
 		return errors.New("the trusted comment of the signature was changed")
 	}
 	return nil

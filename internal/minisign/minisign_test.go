@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/graceinit/graceinit/internal/digest"
 )
 
 func read(t testing.TB, path string) string {
@@ -34,7 +32,7 @@ func verify(key, signature, file string) (comment string, err error) {
 	}
 	signed := []byte(file)
 	if s.Prehashed {
-		h := digest.NewBLAKE2b512()
+		h := NewDigest()
 		_, _ = h.Write(signed)
 		signed = h.Sum()
 	}
@@ -166,7 +164,7 @@ func FuzzParse(f *testing.F) {
 		}
 		signed := []byte(program)
 		if s.Prehashed {
-			h := digest.NewBLAKE2b512()
+			h := NewDigest()
 			_, _ = h.Write(signed)
 			signed = h.Sum()
 		}

@@ -19,7 +19,7 @@ import (
 	"strings"
 )
 
-const maxSize = 3_000_000
+const maxSize = 3_250_000
 
 func main() {
 	version := flag.String("version", "devel", "the `version` of the release")
