@@ -184,6 +184,9 @@ func decode(where string, text []byte) ([]object, error) {
 
 func decodeOne(document []byte) (runtime.Object, error) {
 	typed, kind, err := strict.Decode(document, nil, nil)
+	if runtime.IsMissingKind(err) || runtime.IsMissingVersion(err) { // their text is the whole document
+		return nil, errors.New("it has no kind, or no apiVersion")
+	}
 	if kind != nil && (kind.Kind == kustomization || kind.Kind == "Component") {
 		typed, _, err = lenient.Decode(document, nil, nil)
 	}

@@ -377,6 +377,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		{"a field that is there twice", "  replicas: 2", "  replicas: 2\n  replicas: 3", "already set"},
 		{"a kind that does not exist", "kind: StatefulSet", "kind: StatefullSet", "no kind"},
 		{"a version that does not exist", "apiVersion: apps/v1\n", "apiVersion: apps/v1beta9\n", "no kind"},
+		{"no kind", "kind: StatefulSet\n", "", "it has no kind"},
 		{"indentation by a tab", "  replicas: 2", "\treplicas: 2", "found character"},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
