@@ -292,3 +292,18 @@ func same(a, b any) bool {
 	y, err2 := json.Marshal(b)
 	return err == nil && err2 == nil && string(x) == string(y)
 }
+
+// History returns every state of the objects of a kind that a certain change has led to, in order. They are shared and
+// not to be changed.
+func History[T Object](s *Store, kind watch.EventType) []T {
+	var zero T
+	r := of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object))
+	changes, _ := s.since(0)
+	var all []T
+	for _, c := range changes {
+		if c.resource.plural == r.plural && c.kind == kind {
+			all = append(all, c.object.(T))
+		}
+	}
+	return all
+}
