@@ -413,3 +413,44 @@ func TestBusyExecutableIsTriedAgain(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 }
+
+// ^C is for who serves: after an upgrade, and after a rollback.
+func TestTerminalFollowsTheMainProcess(t *testing.T) {
+	inEachMode(t, func(t *testing.T, o testproc.Options) {
+		master, slave := openPTY(t)
+		o.Setup = cmdOnTerminal(slave)
+		app := newApp(t, "")
+		generation := func(n, then string) {
+			app.write([]byte(`#!/bin/sh
+trap "echo ^C" INT
+trap "exit 0" TERM
+echo generation `+n+` runs; `+then+`
+while :; do sleep 0.01; done
+`), 0o755)
+		}
+		generation("1", "")
+		in := start(t, o, []string{"--upgrade=spawn", "--settle=50ms", "--probation=1m", "--control=off", "--log-level=info"}, app.path)
+		interrupt := func(want int) {
+			t.Helper()
+			if _, err := master.Write([]byte{3}); err != nil {
+				t.Fatal(err)
+			}
+			testproc.Until(t, "^C to arrive", func() bool { return strings.Count(in.Stdout(), "^C\n") == want })
+		}
+		in.Await("generation 1 runs")
+		interrupt(1)
+		generation("2", "trap 'exit 3' HUP")
+		in.Signal(syscall.SIGUSR2)
+		in.Await("generation 2 runs")
+		in.Log("upgrade done")
+		interrupt(2)
+		in.Signal(syscall.SIGHUP) // in its probation
+		in.Log("upgrade rolled back")
+		testproc.Until(t, "generation 1 again", func() bool { return strings.Count(in.Stdout(), "generation 1 runs") == 2 })
+		interrupt(3)
+		in.Signal(syscall.SIGTERM)
+		if code := in.Wait(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	})
+}

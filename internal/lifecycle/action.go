@@ -35,6 +35,9 @@ type (
 	// Probe tries to connect to where a ready successor listens. It is answered by Probed, later.
 	Probe struct{}
 
+	// PassTerminal gives the terminal's foreground to the process group of To, if that of From has it.
+	PassTerminal struct{ From, To int }
+
 	// Look reads the process table and is answered by Looked.
 	Look struct {
 		For Purpose
@@ -139,20 +142,21 @@ type Field struct {
 	Value any
 }
 
-func (Start) action()    {}
-func (Look) action()     {}
-func (Find) action()     {}
-func (Release) action()  {}
-func (Run) action()      {}
-func (Probe) action()    {}
-func (Store) action()    {}
-func (Unstore) action()  {}
-func (Relay) action()    {}
-func (Accepted) action() {}
-func (Refused) action()  {}
-func (Tell) action()     {}
-func (Kill) action()     {}
-func (KillRest) action() {}
-func (Suspend) action()  {}
-func (Log) action()      {}
-func (Exit) action()     {}
+func (Start) action()        {}
+func (Look) action()         {}
+func (Find) action()         {}
+func (Release) action()      {}
+func (Run) action()          {}
+func (Probe) action()        {}
+func (PassTerminal) action() {}
+func (Store) action()        {}
+func (Unstore) action()      {}
+func (Relay) action()        {}
+func (Accepted) action()     {}
+func (Refused) action()      {}
+func (Tell) action()         {}
+func (Kill) action()         {}
+func (KillRest) action()     {}
+func (Suspend) action()      {}
+func (Log) action()          {}
+func (Exit) action()         {}

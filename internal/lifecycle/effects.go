@@ -11,6 +11,7 @@ import (
 
 	"github.com/graceinit/graceinit/internal/listen"
 	"github.com/graceinit/graceinit/internal/procfs"
+	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
 	"github.com/graceinit/graceinit/upgrade"
 )
@@ -151,6 +152,22 @@ func killGroup(pid int, sig syscall.Signal) error {
 		return syscall.Kill(pid, sig)
 	}
 	return syscall.Kill(-group, sig)
+}
+
+// passTerminal has ^C and ^Z reach the successor. The leader of a group that is the foreground one may have ended.
+func passTerminal(a PassTerminal) {
+	foreground, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+	if err != nil {
+		return // no terminal of ours
+	}
+	from, err := syscall.Getpgid(a.From)
+	if err != nil {
+		from = a.From
+	}
+	if to, err := syscall.Getpgid(a.To); err == nil && foreground == from {
+		// From the background that causes a SIGTTOU (tcsetpgrp(3)).
+		_ = signals.Discard(func() { _ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, to) }, signals.Signal(syscall.SIGTTOU))
+	}
 }
 
 // killVerified signals a process if it is still the one that is meant. Before Linux 5.3 there is no

@@ -160,6 +160,8 @@ func (l *Loop) carryOut(actions []Action) {
 		case Run:
 			answer = l.effects.run(a)
 			l.watch()
+		case PassTerminal:
+			passTerminal(a)
 		case Probe:
 			l.effects.probe()
 		case Look:

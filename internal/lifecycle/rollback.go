@@ -95,6 +95,7 @@ func (m *Machine) restarted(e Started) {
 	if !m.retiringLives() {
 		m.epoch = 0
 	}
+	m.do(PassTerminal{From: m.lastMain.PID, To: e.Main.PID})
 	m.generation++
 	m.main, m.guard, m.since = e.Main, e.Guard, m.now
 	m.saysReady, m.mainPIDHint = false, 0

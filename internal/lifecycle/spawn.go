@@ -176,6 +176,7 @@ func (m *Machine) retire() {
 // takePlace makes the successor of a spawned upgrade the main process, and its executable the current one.
 func (m *Machine) takePlace() {
 	u := m.up
+	m.do(PassTerminal{From: m.main.PID, To: u.successor.PID})
 	m.setPrevious(m.image)
 	m.image, m.main, m.guard, m.since = u.image, u.successor, u.guard, u.seen
 	m.generation++
