@@ -35,6 +35,11 @@ func runCommand(args []string) (code int, ok bool) {
 	if a.Help {
 		return show(c, c.Help()), true
 	}
+	if a.Has("sha256") {
+		if err := control.CheckDigest(a.Value("sha256")); err != nil {
+			return usageError(c, fmt.Errorf("--sha256 %w", err)), true
+		}
+	}
 	switch c.Name {
 	case "upgrade":
 		code = upgradeCommand(a)

@@ -137,7 +137,7 @@ func TestDeliverBad(t *testing.T) {
 	}{
 		"crashes":        {newApp(t, "exits"), control.ResultFailed, control.CodeFailed, "exited with code 7", nil},
 		"is text":        {text, control.ResultRefused, control.CodeRefused, "neither an ELF file", nil},
-		"another digest": {newApp(t, "ready"), control.ResultRefused, control.CodeRefused, "not 00", []string{"--sha256", "00"}},
+		"another digest": {newApp(t, "ready"), control.ResultRefused, control.CodeRefused, "not 00", []string{"--sha256", strings.Repeat("00", 32)}},
 		"is not there":   {&app{path: "/no/such"}, control.ResultRefused, control.CodeRefused, "open /no/such: no such file", nil},
 	} {
 		t.Run(name, func(t *testing.T) {

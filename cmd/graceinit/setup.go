@@ -46,6 +46,9 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 		WarnOnReap:   bool(s.WarnOnReap),
 		OnQuiet:      settle,
 	}
+	if bool(s.StopFirst) && !loop.Config.Spawn {
+		log.Warn("--stop-first has no effect: without --listen or --upgrade=spawn the app upgrades itself")
+	}
 	if loop.Config.Spawn { // elsewhere there is no generation to give them to
 		loop.StoreMax = int(s.FDStoreMax)
 	}

@@ -105,7 +105,7 @@ func TestUpgradeToABinary(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ args, want string }{
-		{"--binary " + file + " --sha256 00", "the SHA-256 of " + file + " is " + sum + ", not 00"},
+		{"--binary " + file + " --sha256 " + strings.Repeat("00", 32), "the SHA-256 of " + file + " is " + sum + ", not 00"},
 		{"--binary " + dir, dir + " into memory: read " + dir + ": is a directory"},
 		{"--binary /nonexistent", "/nonexistent: no such file"},
 		{"--binary /dev/null", "/dev/null is empty"},

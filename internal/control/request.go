@@ -93,15 +93,24 @@ func parseAsk(line []byte) (Ask, error) {
 		return Ask{}, fmt.Errorf("the request cannot be understood: there is no op %.40q", ask.Op)
 	}
 	ask.SHA256 = strings.ToLower(ask.SHA256)
+	if err := CheckDigest(ask.SHA256); ask.SHA256 != "" && err != nil {
+		return Ask{}, fmt.Errorf("sha256 %w", err)
+	}
 	switch {
 	case ask.Binary && ask.Op != OpUpgrade:
 		return Ask{}, fmt.Errorf("a binary means nothing to op %q", ask.Op)
 	case !ask.Binary && ask.SHA256+ask.Signature != "":
 		return Ask{}, errors.New("a digest or a signature means nothing without a binary")
-	case ask.SHA256 != "" && (len(ask.SHA256) != 64 || strings.Trim(ask.SHA256, "0123456789abcdef") != ""):
-		return Ask{}, fmt.Errorf("sha256 %.70q is not 64 hexadecimal digits", ask.SHA256)
 	}
 	return ask, nil
+}
+
+// CheckDigest says whether the text can be a SHA-256.
+func CheckDigest(text string) error {
+	if len(text) != 64 || strings.Trim(text, "0123456789abcdefABCDEF") != "" {
+		return fmt.Errorf("%.70q is not 64 hexadecimal digits", text)
+	}
+	return nil
 }
 
 // Send sends a line to the client. It does not wait: a client that does not read its lines is dropped when the

@@ -45,7 +45,11 @@ func (l *Loop) serve(r *control.Request) {
 		var image *upgrade.Image
 		if r.Binary >= 0 {
 			image = upgrade.Delivered(r.Binary)
-			l.write(Log{Info, "binary delivered", []Field{{"sha256", r.Digest}, {"signed", r.Signed}}})
+			fields := []Field{{"sha256", r.Digest}}
+			if r.Signed != "" {
+				fields = append(fields, Field{"signed", r.Signed})
+			}
+			l.write(Log{Info, "binary delivered", fields})
 		}
 		l.audience.asking = r
 		l.step(Asked{Op: r.Op, Image: image})

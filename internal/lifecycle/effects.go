@@ -77,7 +77,9 @@ func (e *effects) run(a Run) Event {
 	}
 	env := listen.Environment(e.program.Env, nil, nil, 0, nil) // the fds that were passed to us are not passed on to it
 	env = upgrade.Setenv(env, "GRACEINIT_GENERATION", strconv.Itoa(a.Generation))
-	env = upgrade.Setenv(env, "GRACEINIT_PID", strconv.Itoa(a.PID))
+	if a.PID != 0 {
+		env = upgrade.Setenv(env, "GRACEINIT_PID", strconv.Itoa(a.PID))
+	}
 	if a.Image != nil {
 		env = upgrade.Setenv(env, "GRACEINIT_BINARY", a.Image.Reachable())
 	}
