@@ -109,7 +109,7 @@ func (s *space) kustomize(base string, patches ...string) {
 	}
 	// A base is named by a path from here, and must not be above the kustomization that names it.
 	copyTree(s.T, from, filepath.Join(dir, "base"))
-	text := "resources: [base]\n"
+	text := "bases: [base]\n" // the field that kubectl 1.20 knows as well
 	if len(patches) > 0 {
 		text += "patchesStrategicMerge:\n"
 	}

@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/graceinit/graceinit/internal/control"
+)
+
+// fleet follows the inits of many pods over their control sockets, and counts how many are in an upgrade at a time.
+type fleet struct {
+	mu       sync.Mutex
+	busy     map[string]bool
+	most     int
+	upgrades map[string]int // begun, by pod
+}
+
+// follow begins to; the pods have a volume "grace" with the socket.
+func follow(t *testing.T, pods []*corev1.Pod) *fleet {
+	t.Helper()
+	f := &fleet{busy: map[string]bool{}, upgrades: map[string]int{}}
+	var wg sync.WaitGroup
+	var clients []*control.Client
+	for _, p := range pods {
+		c := ask(t, p, control.OpWatch)
+		clients = append(clients, c)
+		wg.Go(func() {
+			for {
+				line, err := c.Next(0)
+				if err != nil {
+					return
+				}
+				if line.Status != nil {
+					f.set(p.Name, line.Status.Upgrade != nil)
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		for _, c := range clients {
+			c.Close()
+		}
+		wg.Wait()
+	})
+	return f
+}
+
+func (f *fleet) set(pod string, busy bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if busy && !f.busy[pod] {
+		f.upgrades[pod]++
+	}
+	if busy {
+		f.busy[pod] = true
+	} else {
+		delete(f.busy, pod)
+	}
+	f.most = max(f.most, len(f.busy))
+}
+
+// report returns the largest number of pods in an upgrade at a time since the last report.
+func (f *fleet) report() (most int, upgrades map[string]int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	most, upgrades = f.most, f.upgrades
+	f.most, f.upgrades = len(f.busy), map[string]int{}
+	return most, upgrades
+}
+
+// grace is a file on the volume of that name, seen from here.
+func grace(p *corev1.Pod, name string) string {
+	return filepath.Join(theLab.Dir, "pods", string(p.UID), "volumes", "grace", name)
+}
+
+func ask(t *testing.T, p *corev1.Pod, op control.Op) *control.Client {
+	t.Helper()
+	c, err := control.Dial(grace(p, "control.sock"))
+	if err == nil {
+		err = c.Send(control.Ask{Op: op}, -1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// status asks a pod's init.
+func status(t *testing.T, p *corev1.Pod) *control.Status {
+	t.Helper()
+	c := ask(t, p, control.OpStatus)
+	defer c.Close()
+	line, err := c.Next(10 * time.Second)
+	if err == nil && line.Status == nil {
+		err = errors.New("it says something else than its status")
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", p.Name, err)
+	}
+	return line.Status
+}
