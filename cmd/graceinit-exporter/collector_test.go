@@ -230,3 +230,14 @@ func TestAsTheCommandOfARealInit(t *testing.T) {
 	testproc.Until(t, "graceinit_ready 1", func() bool { return scrape(t, url)["graceinit_ready"] == 1 })
 	compare(t, socket, url)
 }
+
+// The image of a sidecar is not renewed with the app's: a newer init may say more than this exporter knows.
+func TestNewerInit(t *testing.T) {
+	socket := socketPath(t)
+	fakeInit(t, socket, says(`{"status":{"version":"9","tomorrow":{"a":[1]},"counters":{"upgrades":{"done":3,"by magic":1},"spells":2}},"more":1}`+"\n"))
+	url, _ := serveHere(t, "--control", socket)
+	got := scrape(t, url)
+	if got["graceinit_up"] != 1 || got[`graceinit_upgrades_total{outcome="done"}`] != 3 {
+		t.Errorf("%v", got)
+	}
+}
