@@ -106,16 +106,26 @@ var client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{Disab
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	response, err := client.Get(url)
+	response, body, err := fetch(http.MethodGet, url, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	return response.StatusCode, body
+}
+
+// fetch returns a response whose body has been read.
+func fetch(method, url, accept string) (*http.Response, string, error) {
+	request, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	request.Header.Set("Accept", accept)
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, "", err
+	}
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(body)
+	return response, string(body), errors.Join(err, response.Body.Close())
 }
 
 // scrape returns the metrics, by family and labels.
@@ -181,12 +191,11 @@ func TestStopDuringAScrape(t *testing.T) {
 	}
 	results := make(chan result)
 	go func() {
-		response, err := client.Get(url + "/metrics")
+		response, _, err := fetch(http.MethodGet, url+"/metrics", "")
 		if err != nil {
 			results <- result{0, err}
 			return
 		}
-		response.Body.Close()
 		results <- result{response.StatusCode, nil}
 	}()
 	<-reached
@@ -219,7 +228,7 @@ func serveHere(t *testing.T, args ...string) (url string, logged *safeText) {
 	go func() {
 		code := run(ctx, append([]string{"--listen", "127.0.0.1:0"}, args...), func(string) string { return "" }, io.Discard,
 			io.MultiWriter(logged, writer))
-		writer.Close()
+		_ = writer.Close()
 		ended <- code
 	}()
 	lines := bufio.NewReader(reader)
@@ -400,24 +409,16 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%s: %d", path, code)
 		}
 	}
-	response, err := client.Post(url+"/metrics", "text/plain", strings.NewReader("x"))
+	response, _, err := fetch(http.MethodPost, url+"/metrics", "")
+	if err != nil || response.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %+v, %v", response, err)
+	}
+	response, body, err := fetch(http.MethodGet, url+"/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8")
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("POST: %s", response.Status)
-	}
-	request, _ := http.NewRequest(http.MethodGet, url+"/metrics", nil)
-	request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0; charset=utf-8")
-	if response, err = client.Do(request); err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if kind := response.Header.Get("Content-Type"); err != nil || !strings.HasPrefix(kind, "application/openmetrics-text") ||
-		!strings.HasSuffix(string(body), "# EOF\n") {
-		t.Errorf("OpenMetrics: %s, %v\n%s", kind, err, body)
+	if kind := response.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/openmetrics-text") || !strings.HasSuffix(body, "# EOF\n") {
+		t.Errorf("OpenMetrics: %s\n%s", kind, body)
 	}
 }
 
