@@ -16,7 +16,7 @@ OUT     ?= bin/graceinit
 
 # Tests run with the runtime settings of the build.
 TEST    := $(GO) test -tags $(TAGS) -ldflags '$(RUNTIME)'
-MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod test/container/go.mod demo/go.mod bench/go.mod examples/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod cmd/*/go.mod test/container/go.mod deploy/k8s/test/go.mod demo/go.mod bench/go.mod examples/go.mod))
 MODULES := $(patsubst go.mod,.,$(MODULES))
 DIST    ?= dist
 
@@ -41,6 +41,18 @@ help: ## show this help
 build: ## build bin/graceinit, static and stripped
 	@GO="$(GO)" scripts/slim
 	$(BUILD) -modfile=bin/slim/go.mod -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -gcflags '$(GCFLAGS)' -o $(OUT) ./cmd/graceinit
+
+# The programs that speak to the init, but are not it: each a module of its own, built without cgo for where it runs.
+COMPANIONS := graceinit-exporter kubectl-graceinit
+
+.PHONY: companions
+companions: $(addprefix companion-,$(COMPANIONS)) ## build bin/graceinit-exporter and bin/kubectl-graceinit
+
+.PHONY: $(addprefix companion-,$(COMPANIONS))
+companion-graceinit-exporter: COMPANIONTAGS := -tags nethttpomithttp2
+$(addprefix companion-,$(COMPANIONS)): companion-%:
+	cd cmd/$* && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false $(COMPANIONTAGS) \
+		-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(or $(COMPANIONOUT),$(CURDIR)/bin/$*) .
 
 .PHONY: demo
 demo: ## show upgrades in place under load (DEMOFLAGS=-docker: in Docker)
@@ -79,6 +91,10 @@ fuzz: ## run every fuzz target for FUZZTIME=30s
 .PHONY: container
 container: ## real servers in real containers (root and Docker; see scripts/setup)
 	cd test/container && $(GO) test -race -shuffle=on -timeout=30m ./...
+
+.PHONY: kubernetes
+kubernetes: ## the manifests, and the lab in which they are run (root, containerd, kubectl; see scripts/setup-kubernetes)
+	cd deploy/k8s/test && $(GO) test -race -shuffle=on -timeout=30m ./...
 
 .PHONY: compare
 compare: ## the same servers under tini, dumb-init and catatonit, side by side
@@ -126,11 +142,18 @@ bin/tools/%: tools/go.mod tools/go.sum
 ##@ release
 
 .PHONY: release
-release: ## dist/: static binaries for amd64 and arm64, man page, completions, SBOM, checksums
+release: ## dist/: static binaries for amd64 and arm64, the exporter, the kubectl plugin, man page, completions, SBOM, checksums
 	rm -rf $(DIST)
 	$(MAKE) --no-print-directory man
 	$(MAKE) --no-print-directory build GOOS=linux GOARCH=amd64 GOAMD64=v1 OUT=$(DIST)/graceinit-linux-amd64
 	$(MAKE) --no-print-directory build GOOS=linux GOARCH=arm64 GOARM64=v8.0 OUT=$(DIST)/graceinit-linux-arm64
+	for platform in linux-amd64 linux-arm64 darwin-amd64 darwin-arm64; do \
+		for program in $(COMPANIONS); do \
+			case $$program-$$platform in graceinit-exporter-darwin*) continue ;; esac; \
+			GOOS=$${platform%-*} GOARCH=$${platform#*-} $(MAKE) --no-print-directory companion-$$program \
+				VERSION=$(VERSION) COMPANIONOUT=$(abspath $(DIST))/$$program-$$platform || exit; \
+		done; \
+	done
 	mkdir -p $(DIST)/completions && cp completions/* $(DIST)/completions/
 	$(GO) run ./scripts/release -version '$(VERSION)' $(DIST)
 

@@ -2,7 +2,7 @@
 // line is a JSON object. docs/control.md describes it.
 //
 // The server only carries requests to the init's loop and lines back. It touches no state, and no client can
-// make it or the loop wait.
+// make it or the loop wait. Off Linux there are only the types of the protocol, for kubectl graceinit.
 package control
 
 import "time"

@@ -60,6 +60,21 @@ var licenses = map[string]string{
 	"github.com/sirupsen/logrus":           "MIT",
 	"golang.org/x/sys":                     "BSD-3-Clause",
 	"std":                                  "BSD-3-Clause",
+
+	// Of the exporter and the kubectl plugin.
+	"github.com/beorn7/perks":                               "MIT",
+	"github.com/cespare/xxhash/v2":                          "MIT",
+	"github.com/graceinit/graceinit/cmd/graceinit-exporter": "Apache-2.0",
+	"github.com/graceinit/graceinit/cmd/kubectl-graceinit":  "Apache-2.0",
+	"github.com/munnerz/goautoneg":                          "BSD-3-Clause",
+	"github.com/prometheus/client_golang":                   "Apache-2.0",
+	"github.com/prometheus/client_model":                    "Apache-2.0",
+	"github.com/prometheus/common":                          "Apache-2.0",
+	"github.com/prometheus/procfs":                          "Apache-2.0",
+	"github.com/spf13/cobra":                                "Apache-2.0",
+	"github.com/spf13/pflag":                                "BSD-3-Clause",
+	"golang.org/x/term":                                     "BSD-3-Clause",
+	"google.golang.org/protobuf":                            "BSD-3-Clause",
 }
 
 // billOfMaterials lists what is linked into the binaries. They must agree about it.
@@ -109,11 +124,16 @@ func describe(info *buildinfo.BuildInfo, version string) (bill, error) {
 		return bill{}, err
 	}
 	for _, d := range info.Deps {
-		// scripts/slim leaves out a part of a module, which is that version of it all the same.
-		if d.Replace != nil && d.Replace.Path != "./bin/slim/envconfig" {
+		is := d.Version
+		switch {
+		case d.Replace == nil:
+		case d.Replace.Path == "../..": // a companion's graceinit is of the same release
+			is = version
+		case d.Replace.Path == "./bin/slim/envconfig": // without a part of it, but that version all the same
+		default:
 			return bill{}, fmt.Errorf("%s is replaced by %s", d.Path, d.Replace.Path)
 		}
-		if err := add(d.Path, d.Version); err != nil {
+		if err := add(d.Path, is); err != nil {
 			return bill{}, err
 		}
 	}
