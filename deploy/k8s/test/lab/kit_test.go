@@ -241,6 +241,7 @@ func (s *space) drive(p *corev1.Pod) *load.Run {
 	r, err := load.Start(s.Context(), load.Config{
 		Addr: p.Status.PodIP + ":8080", Device: bridge, PID: version,
 		KeepAliveRate: 200, KeepAliveConns: 20, FreshRate: 50, SlowInFlight: 4,
+		FastTimeout: 5 * time.Second, SlowTimeout: 15 * time.Second, // beyond, a request has been lost, whatever comes of it
 	})
 	if err != nil {
 		s.Fatal(err)

@@ -125,6 +125,9 @@ func build(dir string) error {
 			return err
 		}
 	}
+	if err := os.WriteFile(filepath.Join(bin, "hello-text"), []byte("what somebody has put into the image by mistake\n"), 0o755); err != nil {
+		return err
+	}
 	if err := command("", "go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(bin, "pause"), "./fixtures/pause"); err != nil {
 		return err
 	}
@@ -156,7 +159,7 @@ func images(dir string) []Image {
 		{Name: pause, Files: map[string]string{"/pause": bin("pause")}, Entrypoint: []string{"/pause"}},
 		{Name: "registry.example/graceinit:1", Files: map[string]string{"/graceinit": bin("graceinit")}, Entrypoint: []string{"/graceinit"}, User: "65532:65532"},
 	}
-	for _, v := range []string{"v1", "v2", "v3", "bad", "late"} {
+	for _, v := range []string{"v1", "v2", "v3", "bad", "late", "text"} {
 		app := bin("hello-" + v)
 		list = append(list,
 			Image{Name: "registry.example/hello:" + v, Files: map[string]string{"/app": app}, Entrypoint: []string{"/app"}, User: "65532:65532"},

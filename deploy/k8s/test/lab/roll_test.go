@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/graceinit/graceinit/deploy/k8s/test/lab/apiserver"
 	"github.com/graceinit/graceinit/test/container/load"
@@ -20,7 +22,6 @@ import (
 const (
 	many    = 20
 	atOnce  = 3
-	badPod  = many / 2 // by its place in the order of the names
 	refused = "HELLO_REFUSES"
 )
 
@@ -36,14 +37,52 @@ func (s *space) graceinit(args ...string) (string, int) {
 	return out, code
 }
 
+// seldom: the probes of 40 pods once a second would be all that this machine does.
+func seldom(patch string) string {
+	return strings.Replace(patch, "periodSeconds: 1}", "periodSeconds: 5}", 1)
+}
+
+// atATime returns how many pods the plugin says to have worked on at a time, and how many were not ready at a time, as
+// the API had it.
+func (s *space) atATime(out string, from int) (worked, unready int) {
+	s.Helper()
+	busy := map[string]bool{}
+	for line := range strings.Lines(out) {
+		var e struct{ Event, Pod string }
+		if json.Unmarshal([]byte(line), &e) != nil {
+			continue
+		}
+		switch e.Event {
+		case "begin":
+			busy[e.Pod] = true
+		case "end":
+			delete(busy, e.Pod)
+		}
+		worked = max(worked, len(busy))
+	}
+	not := map[string]bool{}
+	for _, p := range apiserver.History[*corev1.Pod](theLab.API.Store, watch.Modified, from) {
+		if p.Namespace != s.name {
+			continue
+		}
+		if podReady(p) {
+			delete(not, p.Name)
+		} else {
+			not[p.Name] = true
+		}
+		unready = max(unready, len(not))
+	}
+	return worked, unready
+}
+
 // TestRollBinary and TestRollImage: 20 pods, one of which refuses the new version. The roll stops there and takes it
 // back, never has more pods in an upgrade than it may, and goes on where it was when the cause has gone.
 func TestRollBinary(t *testing.T) {
 	t.Parallel()
 	s := enter(t, "roll-binary")
-	s.kustomize("base/injected", quick("Deployment", 60, "GRACEINIT_DRAIN_DELAY", "0s", refused, "/grace/refused"),
+	s.kustomize("base/injected", seldom(quick("Deployment", 60, "GRACEINIT_DRAIN_DELAY", "0s", refused, "/grace/refused")),
 		fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hello}\nspec: {replicas: %d}\n", many))
-	s.roll("--binary", filepath.Join(theLab.Dir, "bin", "hello-v2"))
+	s.roll(s.ready(many)[many/2].Name, "--binary", filepath.Join(theLab.Dir, "bin", "hello-v2"))
 	// And back, by the inits' own means.
 	if _, code := s.graceinit("rollback", "-l", "app.kubernetes.io/name=hello", "--max-unavailable", "5"); code != 0 {
 		t.Errorf("the rollback: exit code %d", code)
@@ -58,9 +97,9 @@ func TestRollBinary(t *testing.T) {
 func TestRollImage(t *testing.T) {
 	t.Parallel()
 	s := enter(t, "roll-image")
-	s.kustomize("base/payload-statefulset", quick("StatefulSet", 60, "GRACEINIT_DRAIN_DELAY", "0s", refused, "/grace/refused"),
+	s.kustomize("base/payload-statefulset", seldom(quick("StatefulSet", 60, "GRACEINIT_DRAIN_DELAY", "0s", refused, "/grace/refused")),
 		fmt.Sprintf("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: hello}\nspec: {replicas: %d}\n", many))
-	s.roll("--image", hello("v2"))
+	s.roll("hello-10", "--image", hello("v2"))
 
 	// The StatefulSet knows that its pods are what its template says, and a pod that is replaced is, too.
 	s.await("all pods count as updated", 10*time.Second, func() bool {
@@ -86,10 +125,10 @@ func TestRollImage(t *testing.T) {
 	}
 }
 
-func (s *space) roll(what ...string) {
+func (s *space) roll(name string, what ...string) {
 	s.Helper()
 	pods := s.ready(many)
-	bad := pods[badPod]
+	bad := s.pod(name)
 	if err := os.WriteFile(grace(bad, "refused"), []byte("v2\n"), 0o644); err != nil {
 		s.Fatal(err)
 	}
@@ -114,7 +153,12 @@ func (s *space) roll(what ...string) {
 		s.Errorf("--dry-run had %d pods in an upgrade", most)
 	}
 
+	mark := theLab.API.Store.Version()
 	out, code := s.graceinit(args...)
+	worked, unready := s.atATime(out, mark)
+	if worked != atOnce || unready > atOnce {
+		s.Errorf("the roll worked on %d pods at a time, %d were not ready; --max-unavailable %d", worked, unready, atOnce)
+	}
 	if code != 2 || !strings.Contains(out, bad.Name) {
 		s.Errorf("the roll over a bad pod: exit code %d, and it should be 2 and name %s", code, bad.Name)
 	}
@@ -122,7 +166,7 @@ func (s *space) roll(what ...string) {
 	if most < 1 || most > atOnce {
 		s.Errorf("up to %d pods were in an upgrade at a time; --max-unavailable %d", most, atOnce)
 	}
-	s.Logf("up to %d pods in an upgrade at a time", most)
+	s.Logf("at a time: %d pods in an upgrade, %d worked on, %d not ready", most, worked, unready)
 	var done []string
 	for _, p := range pods {
 		switch v := s.answers(p); {
@@ -146,14 +190,20 @@ func (s *space) roll(what ...string) {
 		s.Fatal(err)
 	}
 	seen.report()
-	if _, code := s.graceinit(args...); code != 0 {
+	mark = theLab.API.Store.Version()
+	out, code = s.graceinit(args...)
+	if code != 0 {
 		s.Errorf("the roll goes on: exit code %d", code)
+	}
+	worked, unready = s.atATime(out, mark)
+	if worked != atOnce || unready > atOnce {
+		s.Errorf("the roll worked on %d pods at a time, %d were not ready; --max-unavailable %d", worked, unready, atOnce)
 	}
 	most, upgrades := seen.report()
 	if most < 1 || most > atOnce {
 		s.Errorf("up to %d pods were in an upgrade at a time; --max-unavailable %d", most, atOnce)
 	}
-	s.Logf("up to %d pods in an upgrade at a time", most)
+	s.Logf("at a time: %d pods in an upgrade, %d worked on, %d not ready", most, worked, unready)
 	for _, name := range done {
 		if upgrades[name] > 0 {
 			s.Errorf("%s was done, and was upgraded again", name)

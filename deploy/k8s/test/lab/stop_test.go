@@ -24,7 +24,7 @@ func (s *space) ends(name string, deletion func()) (*corev1.ContainerStateTermin
 		return err != nil || p.UID != uid
 	})
 	took := time.Since(began)
-	for _, p := range apiserver.History[*corev1.Pod](theLab.API.Store, watch.Modified) {
+	for _, p := range apiserver.History[*corev1.Pod](theLab.API.Store, watch.Modified, 0) {
 		if p.UID != uid {
 			continue
 		}
@@ -78,7 +78,7 @@ func TestStopBeyondTimeout(t *testing.T) {
 	s := enter(t, "stop-beyond")
 	s.kustomize("base/payload-statefulset", quick("StatefulSet", 20,
 		"GRACEINIT_GRACE_PERIOD", "20s", "GRACEINIT_DRAIN_DELAY", "0s", "GRACEINIT_STOP_TIMEOUT", "2s", "GRACEINIT_KILL_TIMEOUT", "1s",
-		"HELLO_SLOW", "1m"), alone)
+		"HELLO_SLOW", "14s"), alone)
 	p := s.ready(1)[0]
 	run := s.drive(p)
 	s.await("slow requests are in flight", 10*time.Second, func() bool { return run.InFlight(load.Slow) == 4 })
@@ -103,7 +103,7 @@ func TestStopBeyondGrace(t *testing.T) {
 	t.Parallel()
 	s := enter(t, "stop-killed")
 	s.kustomize("base/payload-statefulset", quick("StatefulSet", 3,
-		"GRACEINIT_GRACE_PERIOD", "3s", "GRACEINIT_DRAIN_DELAY", "0s", "GRACEINIT_STOP_TIMEOUT", "50s", "HELLO_SLOW", "1m"), alone)
+		"GRACEINIT_GRACE_PERIOD", "3s", "GRACEINIT_DRAIN_DELAY", "0s", "GRACEINIT_STOP_TIMEOUT", "50s", "HELLO_SLOW", "14s"), alone)
 	p := s.ready(1)[0]
 	if said := s.kubectl("logs", p.Name, "-c", "app"); !strings.Contains(said, "grace period") {
 		t.Errorf("the app's log does not say that the times do not fit: %s", said)

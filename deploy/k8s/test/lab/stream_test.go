@@ -58,13 +58,17 @@ func TestStreamedBinaries(t *testing.T) {
 	}
 	s.Logf("%d binaries in %v", *swaps, time.Since(began).Round(time.Second))
 	serving := s.answers(before)
-	for _, v := range []string{"bad", "late"} {
+	for _, v := range []string{"text", "bad", "late"} {
 		if v == "late" { // it crashes while it serves: what it was answering just then no init can save
 			s.clean(run.Stop(), "binaries, and a bad one")
 		}
 		out, code := stream(v)
 		t.Logf("%s: exit code %d\n%s", v, code, out)
-		if want := map[string]string{"bad": "exited with code 3", "late": "rolled back"}[v]; code != 2 || !strings.Contains(out, want) {
+		want := map[string]struct {
+			code int
+			text string
+		}{"text": {1, ""}, "bad": {2, "exited with code 3"}, "late": {2, "rolled back"}}[v]
+		if code != want.code || !strings.Contains(out, want.text) {
 			t.Errorf("a %s binary: exit code %d: %s", v, code, out)
 		}
 		if got := s.answers(before); got != serving {

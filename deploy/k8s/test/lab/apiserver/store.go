@@ -293,12 +293,19 @@ func same(a, b any) bool {
 	return err == nil && err2 == nil && string(x) == string(y)
 }
 
-// History returns every state of the objects of a kind that a certain change has led to, in order. They are shared and
-// not to be changed.
-func History[T Object](s *Store, kind watch.EventType) []T {
+// Version is how much has happened so far.
+func (s *Store) Version() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.log)
+}
+
+// History returns every state of the objects of a kind that a certain change has led to since a version, in order. They
+// are shared and not to be changed.
+func History[T Object](s *Store, kind watch.EventType, from int) []T {
 	var zero T
 	r := of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object))
-	changes, _ := s.since(0)
+	changes, _ := s.since(uint64(from))
 	var all []T
 	for _, c := range changes {
 		if c.resource.plural == r.plural && c.kind == kind {
