@@ -1,16 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,51 +17,6 @@ import (
 	"github.com/graceinit/graceinit/internal/control"
 	"github.com/graceinit/graceinit/internal/testproc"
 )
-
-// fakeInit listens at a control socket and does with every request what it is told. The connection is closed after that.
-func fakeInit(t *testing.T, socket string, serve func(net.Conn)) {
-	t.Helper()
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer conn.Close()
-				if _, err := conn.Read(make([]byte, 4096)); err == nil {
-					serve(conn)
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		serving.Wait()
-	})
-}
-
-func says(text string) func(net.Conn) {
-	return func(conn net.Conn) { _, _ = io.WriteString(conn, text) }
-}
-
-func answers(t *testing.T, st *control.Status) func(net.Conn) {
-	return says(string(lineOf(t, control.Line{Status: st})))
-}
-
-func lineOf(t *testing.T, line control.Line) []byte {
-	t.Helper()
-	text, err := json.Marshal(line)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(text, '\n')
-}
 
 // fullStatus has something in every field, and another number in each, so that a metric that is missing or mixed up with
 // another shows, also one of a field that is added later.
