@@ -126,7 +126,7 @@ func (c *containerd) add(ctx context.Context, dir string, i Image) error {
 	if err := i.write(archive); err != nil {
 		return err
 	}
-	defer os.Remove(archive)
+	defer func() { _ = os.Remove(archive) }()
 	out, err := exec.CommandContext(ctx, "ctr", "-a", c.socket, "-n", "k8s.io", "images", "import", archive).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("cannot import %s: %w: %s", i.Name, err, out)

@@ -1,11 +1,9 @@
 package lab
 
 import (
-	"errors"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -88,19 +86,4 @@ func ask(t *testing.T, p *corev1.Pod, op control.Op) *control.Client {
 		t.Fatal(err)
 	}
 	return c
-}
-
-// status asks a pod's init.
-func status(t *testing.T, p *corev1.Pod) *control.Status {
-	t.Helper()
-	c := ask(t, p, control.OpStatus)
-	defer c.Close()
-	line, err := c.Next(10 * time.Second)
-	if err == nil && line.Status == nil {
-		err = errors.New("it says something else than its status")
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", p.Name, err)
-	}
-	return line.Status
 }

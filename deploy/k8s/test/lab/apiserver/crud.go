@@ -199,8 +199,6 @@ func (s *Server) remove(w http.ResponseWriter, q *request) error {
 
 // scale is the subresource of what has replicas.
 func (s *Server) scale(w http.ResponseWriter, q *request) error {
-	whole := *q
-	whole.sub = ""
 	if q.verb == "get" {
 		o, err := s.Store.get(q.resource, q.namespace, q.name)
 		if err != nil {

@@ -45,7 +45,8 @@ func forbidden(u *user, verb string, r resource, sub, namespace, name string) er
 	if namespace != "" {
 		where = fmt.Sprintf("in the namespace %q", namespace)
 	}
-	return apierrors.NewForbidden(gr, name, fmt.Errorf("User %q cannot %s resource %q in API group %q %s", //nolint:staticcheck,revive // the API server's words
+	//nolint:staticcheck // the words are the API server's
+	return apierrors.NewForbidden(gr, name, fmt.Errorf("User %q cannot %s resource %q in API group %q %s",
 		u.name, verb, gr.Resource, gr.Group, where))
 }
 

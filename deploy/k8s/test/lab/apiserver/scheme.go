@@ -81,10 +81,11 @@ func (r resource) gr() schema.GroupResource {
 // new returns an empty object of the resource.
 func (r resource) new() Object {
 	o, err := scheme.New(r.gvk())
-	if err != nil {
-		panic(err)
+	typed, ok := o.(Object)
+	if err != nil || !ok {
+		panic(fmt.Sprint(r.kind, " is no kind of object: ", err))
 	}
-	return o.(Object)
+	return typed
 }
 
 var (

@@ -48,23 +48,28 @@ func keyOf(r resource, namespace, name string) key {
 
 // Get returns a copy of an object; o says which kind is meant.
 func Get[T Object](s *Store, namespace, name string) (T, error) {
+	o, err := s.get(kindOf[T](), namespace, name)
+	return as[T](o), err
+}
+
+// kindOf is the resource of a Go type.
+func kindOf[T Object]() resource {
 	var zero T
-	r := of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object))
-	o, err := s.get(r, namespace, name)
-	if err != nil {
-		return zero, err
-	}
-	return o.(T), nil
+	return of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object)) //nolint:errcheck // T is one
+}
+
+// as returns an object as what it is known to be, and nil for nil: the store files objects by their kind.
+func as[T Object](o Object) T {
+	typed, _ := o.(T)
+	return typed
 }
 
 // List returns copies of all objects of a kind in a namespace, or in all for "", in the order of their names.
 func List[T Object](s *Store, namespace string) []T {
-	var zero T
-	r := of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object))
-	all, _ := s.list(r, namespace)
+	all, _ := s.list(kindOf[T](), namespace)
 	typed := make([]T, len(all))
 	for i, o := range all {
-		typed[i] = o.(T)
+		typed[i] = as[T](o)
 	}
 	return typed
 }
@@ -126,13 +131,8 @@ func (s *Store) Create(o Object) (Object, error) {
 
 // Update changes an object by a function that gets a copy of it.
 func Update[T Object](s *Store, namespace, name string, by func(T) error) (T, error) {
-	var zero T
-	r := of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object))
-	o, err := s.update(r, namespace, name, func(o Object) (Object, error) { return o, by(o.(T)) })
-	if err != nil {
-		return zero, err
-	}
-	return o.(T), nil
+	o, err := s.update(kindOf[T](), namespace, name, func(o Object) (Object, error) { return o, by(as[T](o)) })
+	return as[T](o), err
 }
 
 func (s *Store) update(r resource, namespace, name string, by func(Object) (Object, error)) (Object, error) {
@@ -234,14 +234,13 @@ func (s *Store) since(version uint64) ([]change, <-chan struct{}) {
 // Follow calls a function with every object of a kind, as it is and whenever it changes, until ctx ends. Objects are
 // shared and not to be changed.
 func Follow[T Object](ctx context.Context, s *Store, each func(kind watch.EventType, o T)) {
-	var zero T
-	r := of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object))
+	r := kindOf[T]()
 	for version := uint64(0); ; {
 		changes, more := s.since(version)
 		for _, c := range changes {
 			version++
 			if c.resource.plural == r.plural {
-				each(c.kind, c.object.(T))
+				each(c.kind, as[T](c.object))
 			}
 		}
 		select {
@@ -258,7 +257,10 @@ func (s *Store) Changed() <-chan struct{} {
 	return more
 }
 
-func clone(o Object) Object { return o.DeepCopyObject().(Object) }
+func clone[T Object](o T) T {
+	c, _ := o.DeepCopyObject().(T)
+	return c
+}
 
 func compare(a, b string) int {
 	switch {
@@ -303,13 +305,12 @@ func (s *Store) Version() int {
 // History returns every state of the objects of a kind that a certain change has led to since a version, in order. They
 // are shared and not to be changed.
 func History[T Object](s *Store, kind watch.EventType, from int) []T {
-	var zero T
-	r := of(reflect.New(reflect.TypeOf(zero).Elem()).Interface().(Object))
+	r := kindOf[T]()
 	changes, _ := s.since(uint64(from))
 	var all []T
 	for _, c := range changes {
 		if c.resource.plural == r.plural && c.kind == kind {
-			all = append(all, c.object.(T))
+			all = append(all, as[T](c.object))
 		}
 	}
 	return all

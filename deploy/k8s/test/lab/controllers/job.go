@@ -14,10 +14,10 @@ func (c *controllers) jobs() {
 		var s batchv1.JobStatus
 		restarts := int32(0)
 		for _, p := range c.pods(j) {
-			switch {
-			case p.Status.Phase == corev1.PodSucceeded:
+			switch p.Status.Phase {
+			case corev1.PodSucceeded:
 				s.Succeeded++
-			case p.Status.Phase == corev1.PodFailed:
+			case corev1.PodFailed:
 				s.Failed++
 			default:
 				s.Active++
