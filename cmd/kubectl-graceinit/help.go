@@ -46,8 +46,8 @@ const exampleRoll = `  # what would be done
 const longRollback = `Takes an upgrade back, with the same care as roll.
 
 Pods that were upgraded by --image have an annotation, graceinit/previous-image, which says which image they had: their
-payload gets it again, and the template of their StatefulSet before them. Other pods are told to go back to the executable
-that they ran before (graceinit rollback, by kubectl exec).
+payload gets it again, and the template of their StatefulSet before them. Pods without a payload are told to go back to the
+executable that they ran before (graceinit rollback, by kubectl exec), and with --binary those with one as well.
 
 With --binary or --image, only the pods that have that version are taken back. Without it, a rollback by graceinit that
 was interrupted must be resumed with the names of the pods that are left, which it says: a pod that is told twice to go

@@ -66,6 +66,7 @@ type notYet struct{ error }
 // can be read. The init must say so by itself: the pod's Ready says nothing of the app while the payload is being replaced.
 func (f *Fleet) verify(ctx context.Context, j *job, digest string, patience time.Duration) (*control.Status, error) {
 	deadline := time.Now().Add(patience)
+	var wrong error // what was last seen to be wrong; that time is up says less
 	for {
 		status, err := f.status(ctx, j)
 		if err == nil {
@@ -77,12 +78,15 @@ func (f *Fleet) verify(ctx context.Context, j *job, digest string, patience time
 				return status, err
 			}
 		}
+		if ctx.Err() == nil || wrong == nil {
+			wrong = err
+		}
 		// What cannot be asked now, an API server that is being replaced for example, may be asked soon.
 		if kube.Reason(err, "Forbidden") || time.Now().After(deadline) {
-			return status, err
+			return status, wrong
 		}
 		if !f.pause(ctx) {
-			return status, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return status, fmt.Errorf("%w: %w", context.Cause(ctx), wrong)
 		}
 	}
 }

@@ -98,6 +98,9 @@ func (b *backByInit) survey(ctx context.Context, pods []kube.Pod) ([]job, error)
 	jobs, err := b.surveyEach(ctx, pods, func(j *job, s *control.Status) {
 		j.do = actRollback
 		switch {
+		case b.of == nil && j.pod.Spec.Container(b.Payload) != nil:
+			// Its graceinit would go back to what ran before, which after a rollback is what was rolled back from.
+			j.do, j.reason = actSkip, "it has a payload, but no annotation "+annPrevious
 		case b.of != nil && digestOf(s) != "" && digestOf(s) != b.of.digest:
 			j.do, j.reason = actSkip, "it does not run the binary"
 		case !s.CanRollBack && s.Upgrade == nil:
@@ -113,8 +116,8 @@ func (b *backByInit) survey(ctx context.Context, pods []kube.Pod) ([]job, error)
 		}
 	}
 	if b.of == nil {
-		return jobs, errors.New("no pod has anything to go back to: none was upgraded by its graceinit since it started, " +
-			"and none has an annotation " + annPrevious)
+		return jobs, errors.New("no pod has anything to go back to: none has an annotation " + annPrevious +
+			", and none without a payload was upgraded since it started (--binary FILE takes back a binary in any)")
 	}
 	return jobs, nil
 }
