@@ -202,7 +202,7 @@ func fakeGet(dir string, args []string) (err error) {
 				p := c.pod(args[i])
 				if p == nil {
 					if !slices.Contains(args, "--ignore-not-found") {
-						err = fmt.Errorf("Error from server (NotFound): pods %q not found", args[i]) //nolint:staticcheck // kubectl's words
+						err = fmt.Errorf("Error from server (NotFound): pods %q not found", args[i])
 					}
 					continue
 				}
@@ -375,7 +375,7 @@ func fakePatch(dir, kind, name, text string, dryRun bool) (err error) {
 		}
 		p := c.pod(name)
 		if p.UID != patch.Metadata.UID {
-			err = fmt.Errorf("Error from server (Conflict): the UID in the precondition (%s) does not match %s", patch.Metadata.UID, p.UID) //nolint:staticcheck // kubectl's words
+			err = fmt.Errorf("Error from server (Conflict): the UID in the precondition (%s) does not match %s", patch.Metadata.UID, p.UID)
 			return
 		}
 		if dryRun {
