@@ -54,6 +54,29 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
+// The exporter's Dockerfile is built the same way, and answers.
+func TestExporterDockerfile(t *testing.T) {
+	t.Parallel()
+	needDocker(t)
+	top := filepath.Dir(filepath.Dir(harness.Dir()))
+	builder, err := docker.BuilderImage(t.Context(), images, top, filepath.Join(top, "cmd/graceinit-exporter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tag = "graceinit-test-exporter"
+	for _, b := range [][]string{{tag + "-stage", "--target", "build"}, {tag}} {
+		err := docker.Rebuild(t.Context(), b[0], top, append(b[1:], "-f", filepath.Join(top, "cmd/graceinit-exporter/Dockerfile"),
+			"--network", "none", "--build-arg", "GO_IMAGE="+builder, "--build-arg", "VERSION="+builtVersion)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := docker.Output(t.Context(), "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", tag, "--version")
+	if err != nil || strings.TrimSpace(out) != "graceinit-exporter version "+builtVersion {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // copyOut returns the only file of the image.
 func copyOut(t *testing.T, tag string) []byte {
 	t.Helper()
