@@ -1,2 +1,3 @@
-// Package test checks the manifests of deploy/k8s; its lab runs them.
+// Package test checks the manifests of deploy: each file, and what kubectl makes of each kustomization, is decoded
+// strictly (decode.go) and held against the project's rules (rules.go). Its lab runs them.
 package test
