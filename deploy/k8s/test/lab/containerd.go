@@ -62,11 +62,13 @@ type containerd struct {
 	done   chan struct{}
 }
 
-// network brings up the loopback, and the bridge that the API server listens on before there is a pod.
+// network brings up the loopback, and the bridge that the API server listens on before there is a pod. The bridge's
+// address is set: one that was not is the lowest of its ports' and changes as pods come and go (net/bridge/br_stp_if.c,
+// br_stp_recalculate_bridge_id), and then other pods talk to the old one for half a minute.
 func network(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
-		{"link", "add", bridge, "type", "bridge"},
+		{"link", "add", bridge, "address", "0a:58:0a:d5:00:01", "type", "bridge"},
 		{"addr", "add", gateway + "/24", "dev", bridge},
 		{"link", "set", bridge, "up"},
 	} {
