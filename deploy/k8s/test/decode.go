@@ -30,7 +30,7 @@ type object struct {
 	meta  metav1.Object
 }
 
-// The kinds that Kubernetes' own packages know. Kinds of others are below, each with what is known of it: a kind that is
+// The kinds that Kubernetes' own packages know. Those of others are in kinds.go, with what is known of them: a kind that is
 // in neither list is an error, so that no manifest goes unchecked by accident.
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
