@@ -168,6 +168,12 @@ func images(dir string) []Image {
 				Entrypoint: []string{"/graceinit", "--", "/app"}, User: "65532:65532",
 			})
 	}
+	if kubectl, err := exec.LookPath(kubectlName()); err == nil {
+		list = append(list, Image{
+			Name: "registry.example/kubectl-graceinit:1", User: "65532:65532",
+			Files: map[string]string{"/kubectl": kubectl, "/kubectl-graceinit": bin("kubectl-graceinit")},
+		})
+	}
 	for _, x := range []string{"graceinit-exporter"} {
 		if _, err := os.Stat(bin(x)); err == nil {
 			list = append(list, Image{Name: "registry.example/" + x + ":1", Files: map[string]string{"/" + x: bin(x)}, Entrypoint: []string{"/" + x}, User: "65532:65532"})
@@ -196,13 +202,17 @@ func try(t *testing.T, args ...string) (string, error) {
 }
 
 func kubectlCommand(ctx context.Context, args ...string) *exec.Cmd {
-	name := os.Getenv("KUBECTL")
-	if name == "" {
-		name = "kubectl"
-	}
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, kubectlName(), args...)
 	cmd.Env = environment()
 	return cmd
+}
+
+// kubectlName is the kubectl to be used: KUBECTL says so where it is not the one on the PATH.
+func kubectlName() string {
+	if name := os.Getenv("KUBECTL"); name != "" {
+		return name
+	}
+	return "kubectl"
 }
 
 // environment is that of every command of the lab: its kubeconfig, its programs, and nothing of the user's.

@@ -61,7 +61,11 @@ func complete(o Object) {
 		pointer(&o.Spec.Parallelism, 1)
 		pointer(&o.Spec.Completions, 1)
 		pointer(&o.Spec.BackoffLimit, 6)
+		completePod(&o.Spec.Template.Spec)
 		uid := string(o.UID)
+		if uid == "" {
+			return // seen again when the store has given it one
+		}
 		if o.Spec.Selector == nil {
 			o.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"batch.kubernetes.io/controller-uid": uid}}
 		}
@@ -72,7 +76,6 @@ func complete(o Object) {
 			o.Spec.Template.Labels[prefix+"controller-uid"] = uid
 			o.Spec.Template.Labels[prefix+"job-name"] = o.Name
 		}
-		completePod(&o.Spec.Template.Spec)
 	}
 }
 
