@@ -173,7 +173,7 @@ func (d *delivery) upgrade() error {
 		}
 		binary = memfd
 	}
-	client, err := d.connect()
+	client, err := d.await()
 	if err == nil {
 		err = client.Send(question, int(binary.Fd()))
 	}
@@ -195,19 +195,36 @@ func (d *delivery) upgrade() error {
 	return err
 }
 
-// connect waits for the init, whose container may be starting.
-func (d *delivery) connect() (*control.Client, error) {
-	for told := false; ; told = true {
+// await connects to the init when that can begin an upgrade: its container may be starting, or an upgrade to what was
+// delivered before be in progress, and what comes now is what is wanted.
+func (d *delivery) await() (*control.Client, error) {
+	for told := ""; ; {
 		client, err := connect(d.args)
-		starting := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
-		if !starting || d.args.Has("once") {
+		if d.args.Has("once") {
 			return client, err
 		}
-		if !told {
+		switch {
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED):
+		case err != nil:
+			return nil, err
+		case !d.busy():
+			return client, nil
+		default:
+			client.Close()
+			err = errors.New("another upgrade is in progress")
+		}
+		if told != err.Error() {
+			told = err.Error()
 			complain(d.args.Command, fmt.Errorf("waiting: %w", err))
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+// busy reports whether the init has an upgrade in progress.
+func (d *delivery) busy() bool {
+	line, _ := askOnce(d.args, control.Ask{Op: control.OpStatus})
+	return line.Status != nil && line.Status.Upgrade != nil
 }
 
 // hashFile returns a file's SHA-256 in hexadecimal.

@@ -169,15 +169,26 @@ func TestDeliverBad(t *testing.T) {
 	}
 }
 
+// A delivery that is interrupted leaves the upgrade to the init. The next one, of the very version that is at the
+// target, cannot know what the app runs: it waits for its turn, and delivers.
 func TestDeliverInterrupted(t *testing.T) {
-	s := shared(t, "ready", "--ready-timeout=1m")
+	s := shared(t, "ready")
 	s.expect("1 ready")
-	p := deliver(t, s.control, newApp(t, "good").path, s.path) // which never says READY=1
-	p.Log("started (generation 2")
+	busy, _ := s.ask()
+	other := newApp(t, "ready")
+	other.write([]byte(content(t, s.path)+"# another\n"), 0o755)
+	p := deliver(t, s.control, other.path, s.path)
+	p.Log("draining")
 	p.stop(t, 128+15)
-	if _, err := os.Stat(filepath.Join(filepath.Dir(s.path), ".app.staged")); err != nil {
-		t.Errorf("nothing tells the next delivery: %v", err)
+	s.expect("2 ready")
+	p = deliver(t, s.control, newApp(t, "ready").path, s.path)
+	p.Log("waiting: another upgrade is in progress")
+	_ = busy.Close()
+	if d := p.said(t); d.Result != control.ResultDelivered {
+		t.Errorf("%+v", d)
 	}
+	s.expect("3 ready")
+	alone(t, s.path)
 }
 
 func TestDeliverWaitsForTheInit(t *testing.T) {
