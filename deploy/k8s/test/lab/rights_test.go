@@ -33,9 +33,10 @@ func TestRights(t *testing.T) {
 	for _, part := range []string{"rbac", "roll-job"} {
 		copyTree(t, filepath.Join("../..", part), filepath.Join(dir, "k8s", part))
 	}
-	apply := func(base string) {
+	// By their files: the kustomization of roll-job names another directory, which kubectl 1.20 does not know.
+	apply := func(files ...string) {
 		t.Helper()
-		text := "namespace: " + name + "\nbases: [" + base + "]\n"
+		text := "namespace: " + name + "\nresources: [" + strings.Join(files, ", ") + "]\n"
 		if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +46,7 @@ func TestRights(t *testing.T) {
 	s.ready(2)
 
 	// By the payload's image, as a Job. It brings its rights along.
-	apply("k8s/roll-job")
+	apply("k8s/rbac/by-payload-image/upgrader.yaml", "k8s/roll-job/job.yaml")
 	s.kubectl("wait", "--for=condition=Complete", "job/hello-roll-v2", "--timeout=120s")
 	t.Log(s.kubectl("logs", "job/hello-roll-v2", "--tail=1"))
 	for _, p := range s.pods() {
@@ -53,7 +54,7 @@ func TestRights(t *testing.T) {
 			t.Errorf("after the Job %s answers as %s", p.Name, v)
 		}
 	}
-	apply("k8s/rbac")
+	apply("k8s/rbac/by-exec/upgrader.yaml")
 	image, exec := "--kubeconfig="+s.as("graceinit-upgrader-image"), "--kubeconfig="+s.as("graceinit-upgrader-exec")
 	for _, args := range [][]string{
 		{image, "exec", "hello-0", "-c", "app", "--", "/grace/graceinit", "status"},
