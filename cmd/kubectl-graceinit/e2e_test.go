@@ -285,6 +285,7 @@ func TestOutcomes(t *testing.T) {
 		{"failed binary", "failed", false, 2, "11b", []string{"died after 1.2s", "has rolled back"}},
 		{"forced binary", "forced", false, 3, "bbb", []string{`"forced":1`, "had to be killed"}},
 		{"binary, not ready", "unready", false, 2, "11b", []string{"the app is not ready", "rolled back"}},
+		{"another binary runs", "another", false, 2, "11b", []string{"runs a binary with the SHA-256", "rolled back"}},
 		{"connection lost, done", "lost after", false, 0, "bbb", []string{"the upgrade went on"}},
 		{"connection lost, nothing done", "lost before", false, 2, "11b", []string{"unexpected EOF", "runs as before"}},
 		{"image", "", true, 0, "222", []string{`"done":3`}},
@@ -373,7 +374,7 @@ func TestDryRun(t *testing.T) {
 		c.Pods[0].App = digest(newBinary)
 		c.Pods[2].NotRunning = true
 	})
-	b.roll(0, "--binary", b.file("hello-v2"), "--dry-run", "-o", "table")
+	b.roll(0, "--binary", b.file("hello-v2"), "--dry-run", "-o", "table", "--timeout", "1s")
 	b.expect("table", b.out, `warning: 3 pods belong to a StatefulSet: one that is replaced returns silently to the version of its image, and so does one whose container restarts
 POD       WOULD
 hello-2   upgrade   its container app does not run: waited for

@@ -50,9 +50,10 @@ type fakePod struct {
 	Previous               string
 	Generation             int
 	Last                   control.Step
-	Container              int // number of the payload's container
-	Since                  int // looks since its image was patched; -1: long ago
-	Running                string
+	Container              int    // number of the payload's container
+	Since                  int    // looks since its image was patched; -1: long ago
+	Running                string // the image of the payload's container; empty: it does not run
+	Stuck                  string // why not
 	Unready, Deleting      bool
 	NotRunning             bool
 	AppUnready             bool
@@ -237,9 +238,11 @@ func (c *cluster) live(p *fakePod) {
 	}
 	p.Since++
 	if p.Since == 2 {
-		p.Running = ""
+		p.Running, p.Stuck = "", "" // until then the kubelet says what it said before
 	}
-	if p.Since > 2 && c.outcome(p, p.Image) != "no image" {
+	if p.Since > 2 && c.outcome(p, p.Image) == "no image" {
+		p.Stuck = "Back-off pulling image " + p.Image
+	} else if p.Since > 2 {
 		p.Running = p.Image
 		p.Container++
 		c.deliver(p)
@@ -314,8 +317,8 @@ func (p *fakePod) object() any {
 func (p *fakePod) payload() any {
 	state := map[string]any{"running": map[string]any{}}
 	switch {
-	case p.Since > 2 && p.Running == "":
-		state = map[string]any{"waiting": map[string]any{"reason": "ImagePullBackOff", "message": "Back-off pulling image " + p.Image}}
+	case p.Running == "" && p.Stuck != "":
+		state = map[string]any{"waiting": map[string]any{"reason": "ImagePullBackOff", "message": p.Stuck}}
 	case p.Running == "":
 		state = map[string]any{"terminated": map[string]any{"reason": "Completed", "exitCode": 0}}
 	case p.Running == p.Image && p.Last == "crash":
@@ -484,6 +487,9 @@ func fakeUpgrade(dir, name string, args []string) (code int, err error) {
 			p.App, p.Previous = args[4], p.App
 			p.Generation++
 			p.AppUnready = outcome == "unready"
+		}
+		if outcome == "another" {
+			p.App = digest("another")
 		}
 		if outcome == "lost after" {
 			err = errors.New("error: unexpected EOF")

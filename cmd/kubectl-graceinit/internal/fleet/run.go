@@ -166,11 +166,9 @@ func (r *roll) loop(ctx context.Context) {
 			}
 		case l := <-r.lists:
 			r.listing = false
-			if l.epoch < r.epoch { // it was taken before a pod ended
+			if !r.observe(l) {
 				r.look(ctx)
-				continue
 			}
-			r.observe(l)
 		case <-tick.C:
 			r.look(ctx)
 		case <-stop:
@@ -201,8 +199,12 @@ func (r *roll) look(ctx context.Context) {
 	}()
 }
 
-// observe notes what the cluster says. Where it says nothing, nothing is known to be ready.
-func (r *roll) observe(l list) {
+// observe notes what the cluster says. Where it says nothing, nothing is known to be ready. What was asked for before
+// a pod ended is not believed: that pod was ready then, and need not be any more.
+func (r *roll) observe(l list) bool {
+	if l.epoch < r.epoch {
+		return false
+	}
 	r.listFailed = l.err
 	there := map[string]*kube.Pod{}
 	for i := range l.pods {
@@ -227,6 +229,7 @@ func (r *roll) observe(l list) {
 		}
 	}
 	r.plan.Note(plan.ObservedOthers{NotReady: others})
+	return true
 }
 
 // begin starts the goroutine that upgrades a pod.

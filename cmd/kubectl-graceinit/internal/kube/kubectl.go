@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec" //nolint:depguard // this is no init: nothing here reaps beside it
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -43,9 +42,7 @@ func (k *Kubectl) run(ctx context.Context, c call) ([]byte, error) {
 	if c.stdin != nil {
 		cmd.Stdin = c.stdin
 	}
-	// In a process group of its own: ^C on the terminal is for us, who let begun upgrades end.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	ownGroup(cmd)
 	cmd.WaitDelay = 2 * time.Second // for what holds its output open, a credential plugin for example
 	err := cmd.Run()
 	if err == nil {

@@ -1,0 +1,11 @@
+package kube
+
+import (
+	"os/exec" //nolint:depguard // this is no init: nothing here reaps beside it
+	"syscall"
+)
+
+// ownGroup puts a command into a process group of its own: ^C in the console is for us, who let begun upgrades end.
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
+}
