@@ -3,7 +3,7 @@
 package kube
 
 import (
-	"os/exec" //nolint:depguard // this is no init: nothing here reaps beside it
+	"os/exec"
 	"syscall"
 )
 

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec" //nolint:depguard // this is no init: nothing here reaps beside it
+	"os/exec"
 	"strings"
 	"time"
 )
