@@ -375,7 +375,7 @@ func TestDryRun(t *testing.T) {
 		c.Pods[2].NotRunning = true
 	})
 	b.roll(0, "--binary", b.file("hello-v2"), "--dry-run", "-o", "table", "--timeout", "1s")
-	b.expect("table", b.out, `warning: 3 pods belong to a StatefulSet: one that is replaced returns silently to the version of its image, and so does one whose container restarts
+	b.expect("table", b.out, `warning: pods that belong to a StatefulSet (3): one that is replaced returns silently to the version of its image, and so does one whose container restarts
 POD       WOULD
 hello-2   upgrade   its container app does not run: waited for
 hello-1   upgrade
@@ -428,7 +428,7 @@ func TestDeletedPods(t *testing.T) {
 		c.Pods[1].Deleting = true
 	})
 	b.roll(0, "--image", v2, "--max-unavailable", "2")
-	b.says("it is being deleted", "3 pods belong to a ReplicaSet: one that is replaced returns silently to the old version")
+	b.says("it is being deleted", "pods that belong to a ReplicaSet (3): one that is replaced returns silently to the old version")
 	b.expect("the pods run", b.apps(), "212")
 }
 

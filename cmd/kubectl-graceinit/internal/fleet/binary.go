@@ -266,7 +266,7 @@ func warnReplaced(r *Report, pods []kube.Pod, returns string) {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		if kind != "" {
-			r.Warn("%d pods belong to a %s: one that is replaced returns silently to %s", kinds[kind], kind, returns)
+			r.Warn("pods that belong to a %s (%d): one that is replaced returns silently to %s", kind, kinds[kind], returns)
 		}
 	}
 }
