@@ -14,10 +14,16 @@ import (
 // codeError is the exit code of commands that upgrade nothing and could not do what they are for.
 const codeError = 1
 
-// runCommand runs a subcommand, if that is what the arguments name: under the name graceinit, and in the first
-// argument. Everything else is a command for the init to run, and so is all that follows "--".
+// runCommand runs a subcommand, if that is what the arguments name: in the first argument, and under a name of ours or
+// under one that an engine gives an init, which always writes "--" before the app's command. Everything else is a
+// command for the init to run, and so is all that follows "--".
 func runCommand(args []string) (code int, ok bool) {
-	if len(args) < 2 || filepath.Base(args[0]) != "graceinit" {
+	if len(args) < 2 {
+		return 0, false
+	}
+	switch filepath.Base(args[0]) {
+	case "graceinit", "docker-init", "podman-init":
+	default:
 		return 0, false
 	}
 	c := commands.Find(args[1])

@@ -89,7 +89,7 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 func TestWhatIsACommand(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"graceinit"}, {"graceinit", "--", "status"}, {"graceinit", "-v", "status"}, {"graceinit", "app", "status"},
-		{"graceinit", "Status"}, {"graceinit", "./status"}, {"graceinit", ""}, {"tini", "status"}, {"docker-init", "stop"},
+		{"graceinit", "Status"}, {"graceinit", "./status"}, {"graceinit", ""}, {"tini", "status"}, {"docker-init", "--", "stop"},
 	} {
 		if _, ok := runCommand(args); ok {
 			t.Errorf("%q is taken for a subcommand", args)

@@ -83,24 +83,41 @@ func deliverCommand(a *commands.Args) int {
 type delivery struct {
 	control.Delivery
 	args   *commands.Args
-	staged string // beside the target, and renamed to it in the end
+	path   string // the target, links resolved
+	staged string // beside it, and renamed to it in the end
+	asked  bool   // the init has got the request
 }
 
 func newDelivery(a *commands.Args) *delivery {
 	d := &delivery{args: a}
 	d.Source, d.Target = a.Operands[0], a.Operands[1]
 	d.Result, d.ExitCode = control.ResultRefused, control.CodeRefused
-	dir, base := filepath.Split(d.Target)
+	d.path = d.Target
+	if path, err := filepath.EvalSymlinks(d.Target); err == nil {
+		d.path = path
+	}
+	dir, base := filepath.Split(d.path)
 	d.staged = dir + "." + base + ".staged"
 	return d
 }
 
 // carryOut returns why the delivery was refused or has failed.
 func (d *delivery) carryOut() error {
-	target, err := os.Stat(d.Target)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	target, err := os.Stat(d.path)
+	switch {
+	case err == nil && !target.Mode().IsRegular(), strings.HasSuffix(d.path, "/"):
+		return fmt.Errorf("%s is no file that could be replaced", d.Target)
+	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
 	}
+	unlock, err := d.lock()
+	if errors.Is(err, os.ErrNotExist) {
+		return d.explain(err)
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	seed := d.args.Has("if-absent")
 	if d.SHA256, err = hashFile(d.Source); err != nil {
 		return err
@@ -108,21 +125,25 @@ func (d *delivery) carryOut() error {
 	if want := strings.ToLower(d.args.Value("sha256")); want != "" && want != d.SHA256 {
 		return fmt.Errorf("the SHA-256 of %s is %s, not %s", d.Source, d.SHA256, want)
 	}
-	if target != nil && (seed || d.isThere()) {
+	// What is staged was left by a delivery that was cut off: nobody knows what the app runs, until one ends well.
+	_, err = os.Lstat(d.staged)
+	cutOff := err == nil
+	if target != nil && (seed || !cutOff && d.isThere()) {
 		d.Result, d.ExitCode = control.ResultUnchanged, control.CodeDone
 		return nil
 	}
 	if err := d.stage(); err != nil {
-		_ = os.Remove(d.staged)
-		return fmt.Errorf("cannot stage %s: %w (the volume that is shared with the app belongs there)", d.staged, err)
+		return d.explain(err)
 	}
 	if seed {
 		d.ExitCode = control.CodeDone
 	} else if err := d.upgrade(); err != nil {
-		_ = os.Remove(d.staged)
+		if unknown := d.asked && d.ExitCode == control.CodeNoInit; !cutOff && !unknown {
+			_ = os.Remove(d.staged)
+		}
 		return err
 	}
-	if err := os.Rename(d.staged, d.Target); err != nil {
+	if err := os.Rename(d.staged, d.path); err != nil {
 		d.Result, d.ExitCode = control.ResultFailed, control.CodeFailed
 		return fmt.Errorf("the app runs it, but a restart of its container will not: %w", err)
 	}
@@ -130,25 +151,60 @@ func (d *delivery) carryOut() error {
 	return nil
 }
 
-// isThere reports whether the target is the source already and no earlier delivery was interrupted: then nobody knows
-// what the app runs.
-func (d *delivery) isThere() bool {
-	if _, err := os.Lstat(d.staged); err == nil {
-		return false
+func (d *delivery) explain(err error) error {
+	return fmt.Errorf("cannot stage %s: %w (the volume that is shared with the app belongs there)", d.staged, err)
+}
+
+// lock waits until no other delivery to the same directory is under way.
+func (d *delivery) lock() (unlock func(), err error) {
+	dir, err := os.Open(filepath.Dir(d.path))
+	if err != nil {
+		return nil, err
 	}
-	sum, err := hashFile(d.Target)
+	for told := false; ; told = true {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { dir.Close() }, nil
+		}
+		if errors.Is(err, unix.EWOULDBLOCK) && d.args.Has("once") {
+			err = errors.New("another delivery is in progress")
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			dir.Close()
+			return nil, err
+		}
+		if !told {
+			complain(d.args.Command, errors.New("waiting: another delivery is in progress"))
+		}
+		time.Sleep(turn)
+	}
+}
+
+// turn is how often it is tried again to have one's turn.
+const turn = 200 * time.Millisecond
+
+// isThere reports whether the target is the source already.
+func (d *delivery) isThere() bool {
+	sum, err := hashFile(d.path)
 	return err == nil && sum == d.SHA256
 }
 
-// stage copies the source to where it can be renamed to the target.
+// stage copies the source to where it can be renamed to the target. What was staged before stays until it is complete.
 func (d *delivery) stage() error {
 	from, err := os.Open(d.Source)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	_ = os.Remove(d.staged) // it may be executing, and could not be written to
-	return writeExecutable(d.staged, from)
+	temporary := d.staged + ".new"
+	_ = os.Remove(temporary)
+	if err = writeExecutable(temporary, from); err == nil {
+		err = os.Rename(temporary, d.staged)
+	}
+	if err != nil {
+		_ = os.Remove(temporary)
+	}
+	return err
 }
 
 // upgrade asks for an upgrade to what is staged, and shows how it goes.
@@ -173,16 +229,27 @@ func (d *delivery) upgrade() error {
 		}
 		binary = memfd
 	}
-	client, err := d.await()
-	if err == nil {
-		err = client.Send(question, int(binary.Fd()))
+	for {
+		client, err := d.await()
+		if err == nil {
+			err = client.Send(question, int(binary.Fd()))
+		}
+		if err != nil {
+			d.ExitCode = control.CodeNoInit
+			return err
+		}
+		d.asked = true
+		d.Upgrade, d.ExitCode, err = attend(d.args, client, os.Stderr)
+		client.Close()
+		if d.Upgrade != nil || d.ExitCode != control.CodeRefused || d.args.Has("once") || !d.busy() {
+			return d.judge(err)
+		}
+		// Somebody else's upgrade has begun since we looked.
 	}
-	if err != nil {
-		d.ExitCode = control.CodeNoInit
-		return err
-	}
-	defer client.Close()
-	d.Upgrade, d.ExitCode, err = attend(d.args, client, os.Stderr)
+}
+
+// judge says how the upgrade that was attended has ended.
+func (d *delivery) judge(err error) error {
 	if d.ExitCode == control.CodeDone || d.ExitCode == control.CodeForced {
 		return nil
 	}
@@ -217,7 +284,7 @@ func (d *delivery) await() (*control.Client, error) {
 			told = err.Error()
 			complain(d.args.Command, fmt.Errorf("waiting: %w", err))
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(turn)
 	}
 }
 

@@ -181,6 +181,10 @@ func TestDeliverInterrupted(t *testing.T) {
 	p.Log("draining")
 	p.stop(t, 128+15)
 	s.expect("2 ready")
+	p = deliver(t, s.control, "--once", newApp(t, "exits").path, s.path) // which changes nothing about that
+	if code := p.Wait(); code != control.CodeRefused || !strings.Contains(p.Stderr(), "another upgrade is in progress") {
+		t.Errorf("--once: exit code %d\n%s", code, p.Stderr())
+	}
 	p = deliver(t, s.control, newApp(t, "ready").path, s.path)
 	p.Log("waiting: another upgrade is in progress")
 	_ = busy.Close()
@@ -191,13 +195,67 @@ func TestDeliverInterrupted(t *testing.T) {
 	alone(t, s.path)
 }
 
+// Two deliveries at once follow each other, and what is at the target in the end is what runs.
+func TestDeliveriesFollowEachOther(t *testing.T) {
+	s := shared(t, "ready")
+	s.expect("1 ready")
+	busy, _ := s.ask()
+	script := content(t, s.path)
+	first, second := newApp(t, "ready"), newApp(t, "ready")
+	first.write([]byte(script+"# first\n"), 0o755)
+	second.write([]byte(script+"# second\n"), 0o755)
+	p1 := deliver(t, s.control, first.path, s.path)
+	p1.Log("draining")
+	p2 := deliver(t, s.control, second.path, s.path)
+	p2.Log("waiting: another delivery is in progress")
+	_ = busy.Close()
+	for i, p := range []*payload{p1, p2} {
+		if d := p.said(t); d.Result != control.ResultDelivered || d.Upgrade.ToGeneration != i+2 {
+			t.Errorf("%+v", d)
+		}
+	}
+	s.expect("3 ready")
+	if content(t, s.path) != script+"# second\n" {
+		t.Error("the target is not what runs")
+	}
+	alone(t, s.path)
+}
+
+func TestDeliverToNoFile(t *testing.T) {
+	source, dir := newApp(t, "good"), t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join(dir, "app"), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{dir, dir + "/", filepath.Join(dir, "new") + "/", "/dev/null"} {
+		p := deliver(t, "/nonexistent", "--once", source.path, target)
+		if code := p.Wait(); code != 1 || !strings.Contains(p.Stderr(), target+" is no file that could be replaced") {
+			t.Errorf("%s: exit code %d\n%s", target, code, p.Stderr())
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "app"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := deliver(t, "/nonexistent", "--once", source.path, link)
+	if p.Wait(); !strings.Contains(p.Stderr(), "no graceinit answers") {
+		t.Error(p.Stderr())
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 2 {
+		t.Errorf("left behind: %v", list)
+	}
+}
+
 func TestDeliverWaitsForTheInit(t *testing.T) {
 	dir := t.TempDir()
 	socket, target := filepath.Join(dir, "control.sock"), filepath.Join(dir, "app")
 	source := newApp(t, "good")
 	p := deliver(t, socket, source.path, target)
 	p.Log("waiting: no graceinit answers at " + socket)
-	p2 := deliver(t, socket, "--once", source.path, filepath.Join(dir, "other"))
+	p2 := deliver(t, socket, "--once", source.path, target)
+	if code := p2.Wait(); code != control.CodeRefused || !strings.Contains(p2.Stderr(), "another delivery is in progress") {
+		t.Errorf("--once: exit code %d\n%s", code, p2.Stderr())
+	}
+	p2 = deliver(t, socket, "--once", source.path, filepath.Join(t.TempDir(), "other"))
 	if code := p2.Wait(); code != control.CodeNoInit {
 		t.Errorf("--once: exit code %d\n%s", code, p2.Stderr())
 	}

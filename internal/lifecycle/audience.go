@@ -32,11 +32,12 @@ func (l *Loop) serve(r *control.Request) {
 	case r.Op == control.OpStatus:
 		status := l.status()
 		go func() { // the process table may be long
+			defer r.Close()
+			defer func() { _ = recover() }() // a mistake of ours ends the answer, not the init
 			if table, err := procfs.Take(); err == nil {
 				status.Zombies = table.Zombies()
 			}
 			r.Send(control.Line{Status: status})
-			r.Close()
 		}()
 	case r.Op == control.OpWatch:
 		l.audience.watchers = append(l.audience.watchers, r)

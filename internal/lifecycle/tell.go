@@ -45,6 +45,15 @@ func (m *Machine) progressOf(u *attempt) control.Progress {
 	return p
 }
 
+// heldProgress describes an upgrade that waits to begin.
+func (m *Machine) heldProgress(serial int) control.Progress {
+	p := control.Progress{Upgrade: serial, Step: control.StepHeld}
+	if m.up != nil || m.state != Running {
+		p.Waiting = "the upgrade in progress to end"
+	}
+	return p
+}
+
 func (m *Machine) stepOf(u *attempt) control.Step {
 	switch {
 	case u.gone || u.draining:
@@ -177,6 +186,10 @@ func (m *Machine) Status(now time.Time) control.Status {
 	}
 	if m.probation != nil && m.probationMayEnd() {
 		s.Probation = seconds(m.probation.until.Sub(now))
+	}
+	if m.up == nil && m.pendingNo != 0 {
+		p := m.heldProgress(m.pendingNo)
+		s.Upgrade = &p
 	}
 	if u := m.up; u != nil {
 		m.now = now

@@ -18,7 +18,8 @@ func (m *Machine) trigger() {
 	case m.busy() || m.main.PID == 0 || m.now.Before(m.triggeredAt.Add(debounce)):
 		m.held = true
 		m.log(Debug, "upgrade signal held")
-		m.do(Tell{&control.Progress{Upgrade: m.nextSerial(), Step: control.StepHeld, Waiting: "the upgrade in progress to end"}})
+		held := m.heldProgress(m.nextSerial())
+		m.do(Tell{&held})
 	default:
 		m.askForUpgrade()
 	}
