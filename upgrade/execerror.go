@@ -45,7 +45,10 @@ func CodeOf(err error) int {
 }
 
 // explain finds out why execve(2) or fork(2) failed.
-func explain(path string, err error) error {
+func explain(path string, err error) error { return explainFile(path, path, err) }
+
+// explainFile does so for an executable that is called path, but can be read at file.
+func explainFile(path, file string, err error) error {
 	var known *ExecError
 	if errors.As(err, &known) {
 		return known
@@ -57,15 +60,15 @@ func explain(path string, err error) error {
 		e.Code, e.Reason = CodeNotStarted, fmt.Sprintf("cannot fork: %s (is the pids or memory limit reached?)", errno)
 	case syscall.ENOENT:
 		e.Code = CodeNotFound
-		if reason := missingInterpreter(path); reason != "" {
+		if reason := missingInterpreter(file); reason != "" {
 			e.Reason = reason
 		}
 	case syscall.ENOTDIR, syscall.ELOOP:
 		e.Code = CodeNotFound
 	case syscall.EACCES:
-		e.Reason = denied(path)
+		e.Reason = denied(file)
 	case syscall.ENOEXEC:
-		e.Reason = badFormat(path)
+		e.Reason = badFormat(file)
 	case syscall.ETXTBSY:
 		e.Reason = "it is being written to"
 	case syscall.E2BIG:

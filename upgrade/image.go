@@ -41,18 +41,18 @@ func (p *Program) Find() (*Image, error) {
 	}
 	image := &Image{Path: path, FD: fd}
 	// The app's user may be allowed what we are not: a root without CAP_DAC_OVERRIDE.
-	if err := image.check(); err != nil && (p.User == nil || !errors.Is(err, unix.EACCES)) {
+	if err := image.Check(); err != nil && (p.User == nil || !errors.Is(err, unix.EACCES)) {
 		image.Close()
 		return nil, err
 	}
 	return image, nil
 }
 
-// check finds early, while nothing has been touched yet, what execve(2) would refuse or not even notice. Whether
+// Check finds early, while nothing has been touched yet, what execve(2) would refuse or not even notice. Whether
 // the kernel runs programs for another machine only it can tell (binfmt_misc).
-func (i *Image) check() error {
+func (i *Image) Check() error {
 	if err := unix.Faccessat(unix.AT_FDCWD, i.fdPath(), unix.X_OK, unix.AT_EACCESS); errors.Is(err, unix.EACCES) {
-		return explain(i.Path, err)
+		return explainFile(i.Path, i.fdPath(), err)
 	}
 	head := make([]byte, headSize)
 	n, err := unix.Pread(i.FD, head, 0)

@@ -23,7 +23,7 @@ func TestUnreadableImage(t *testing.T) {
 	}
 	image := &Image{Path: path, FD: fd}
 	defer image.Close()
-	if err := image.check(); err != nil {
+	if err := image.Check(); err != nil {
 		t.Error(err)
 	}
 	if image.isScript() {

@@ -54,8 +54,12 @@ func (p *Program) Start(l Launch) (started Process, err error) {
 		l.Env = p.Env
 	}
 	var path string
+	file := func() string { return path }
 	if l.Image != nil {
 		path = l.Image.Path
+		if !l.Image.inPlace() {
+			file = l.Image.fdPath
+		}
 	} else if path, err = Resolve(p.Args[0], environ(p.Env, "PATH")); err != nil {
 		return Process{}, err
 	}
@@ -69,7 +73,7 @@ func (p *Program) Start(l Launch) (started Process, err error) {
 		}
 	}
 	if err != nil {
-		return Process{}, explain(path, err)
+		return Process{}, explainFile(path, file(), err)
 	}
 	return started, nil
 }

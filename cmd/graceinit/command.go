@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/graceinit/graceinit/internal/commands"
 	"github.com/graceinit/graceinit/internal/control"
+	"github.com/graceinit/graceinit/upgrade"
 )
 
 // codeError is the exit code of commands that upgrade nothing and could not do what they are for.
@@ -28,7 +30,7 @@ func runCommand(args []string) (code int, ok bool) {
 	}
 	c := commands.Find(args[1])
 	if c == nil {
-		return 0, false
+		return misspelt(args[1])
 	}
 	args = args[2:]
 	if c.Name == "kill" {
@@ -67,6 +69,26 @@ func runCommand(args []string) (code int, ok bool) {
 		code = killCommand(a)
 	}
 	return code, true
+}
+
+// misspelt answers a word that is close to a command's, and no program. Everything else is run.
+func misspelt(word string) (code int, ok bool) {
+	names := []string{"help"}
+	for _, c := range commands.Table {
+		names = append(names, c.Name)
+	}
+	meant := commands.Similar(word, names)
+	if meant == "" || word[0] == '-' {
+		return 0, false
+	}
+	if _, err := upgrade.Resolve(word, os.Getenv("PATH")); err == nil || strings.Contains(word, "/") {
+		return 0, false
+	}
+	if meant == "help" {
+		meant = "--help"
+	}
+	fmt.Fprintf(os.Stderr, "graceinit: %q is no command, and no program in PATH: did you mean graceinit %s? (see graceinit --help)\n", word, meant)
+	return upgrade.CodeNotFound, true
 }
 
 func complain(c *commands.Command, err error) {

@@ -89,7 +89,7 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 func TestWhatIsACommand(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"graceinit"}, {"graceinit", "--", "status"}, {"graceinit", "-v", "status"}, {"graceinit", "app", "status"},
-		{"graceinit", "Status"}, {"graceinit", "./status"}, {"graceinit", ""}, {"tini", "status"}, {"docker-init", "--", "stop"},
+		{"graceinit", "./status"}, {"graceinit", ""}, {"tini", "status"}, {"docker-init", "--", "stop"},
 	} {
 		if _, ok := runCommand(args); ok {
 			t.Errorf("%q is taken for a subcommand", args)
@@ -99,6 +99,25 @@ func TestWhatIsACommand(t *testing.T) {
 		stdout, stderr, code := command(t, "", c.Name, "--help")
 		if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "Usage: graceinit "+c.Name) {
 			t.Errorf("%s --help: %d\n%s%s", c.Name, code, stdout, stderr)
+		}
+	}
+}
+
+func TestMisspeltCommands(t *testing.T) {
+	for word, meant := range map[string]string{"upgrde": "upgrade", "statsu": "status", "help": "--help", "instal": "install"} {
+		_, stderr, code := command(t, "", word)
+		if code != 127 || !strings.Contains(stderr, "did you mean graceinit "+meant+"?") {
+			t.Errorf("%s: %d, %s", word, code, stderr)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "upgrde"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	for _, word := range []string{"upgrde", "./statsu", "-help", "app"} {
+		if _, ok := runCommand([]string{"graceinit", word}); ok {
+			t.Errorf("%q is taken for a subcommand", word)
 		}
 	}
 }

@@ -130,7 +130,8 @@ func (d *delivery) carryOut() error {
 	cutOff := err == nil
 	if target != nil && (seed || !cutOff && d.isThere()) {
 		d.Result, d.ExitCode = control.ResultUnchanged, control.CodeDone
-		return nil
+		d.SHA256, err = hashFile(d.path) // of what is there
+		return err
 	}
 	if err := d.stage(); err != nil {
 		return d.explain(err)

@@ -74,6 +74,9 @@ func run(inherited signals.Inherited, received <-chan signals.Signal, err error)
 	if inv.Settings.Pause {
 		return pause(received)
 	}
+	for _, err := range config.Misspelt(os.Environ()) {
+		log.Warn(err)
+	}
 	if err := inv.Settings.GraceError(); err != nil {
 		log.Warn(err)
 	}

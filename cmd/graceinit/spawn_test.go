@@ -271,6 +271,36 @@ func TestBadSuccessors(t *testing.T) {
 	}
 }
 
+// A delivered binary has no path, but what is wrong with it is said as well.
+func TestBadDeliveredBinaries(t *testing.T) {
+	elf, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := bytes.Clone(elf)
+	foreign[18] = 21 // ppc64
+	s := startSpawned(t, testproc.Options{Ns: true}, "good")
+	s.expect("1 good")
+	path := filepath.Join(t.TempDir(), "binary")
+	for want, content := range map[string][]byte{
+		"cannot execute the delivered binary: it is built for ppc64, this machine is":           foreign,
+		"cannot execute the delivered binary: its interpreter /no/such (line 1) does not exist": []byte("#!/no/such\n"),
+		"the delivered binary: it is a truncated ELF program":                                   elf[:len(elf)/2],
+	} {
+		if err := os.WriteFile(path, content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if out, code := s.command("upgrade", "--binary", path); code == 0 || !strings.Contains(out, want) {
+			t.Errorf("exit code %d, want %q in\n%s", code, want, out)
+		}
+	}
+	out, _ := s.command("status")
+	metrics, _ := s.command("metrics")
+	if !strings.Contains(out, "upgrade 3 ") || !strings.Contains(metrics, `{outcome="refused"} 1`) || !strings.Contains(metrics, `{outcome="failed"} 2`) {
+		t.Errorf("not all of them are counted:\n%s%s", out, metrics)
+	}
+}
+
 func TestProbation(t *testing.T) {
 	inEachMode(t, func(t *testing.T, o testproc.Options) {
 		s := startSpawned(t, o, "good", "--probation=10s")

@@ -166,12 +166,19 @@ func describeStep(p *control.Progress) string {
 	if p.Ready > 0 && p.Step != control.StepReady {
 		parts = append(parts, "ready after "+seconds(p.Ready))
 	}
-	return fmt.Sprintf("upgrade %d, %s: %s", p.Upgrade, seconds(p.Elapsed), strings.Join(parts, ", "))
+	return fmt.Sprintf("%s, %s: %s", nameOf(p), seconds(p.Elapsed), strings.Join(parts, ", "))
+}
+
+func nameOf(p *control.Progress) string {
+	if p.Rollback {
+		return fmt.Sprintf("upgrade %d (rollback)", p.Upgrade)
+	}
+	return fmt.Sprintf("upgrade %d", p.Upgrade)
 }
 
 // describeEnd is the line that says how an upgrade ended.
 func describeEnd(p *control.Progress) string {
-	text := fmt.Sprintf("upgrade %d %s after %s", p.Upgrade, p.Step, seconds(p.Elapsed))
+	text := fmt.Sprintf("%s %s after %s", nameOf(p), p.Step, seconds(p.Elapsed))
 	if p.FromPID > 0 {
 		text += fmt.Sprintf(": generation %d (pid %d)", p.FromGeneration, p.FromPID)
 		if p.ToPID > 0 {

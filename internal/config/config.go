@@ -16,6 +16,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"github.com/graceinit/graceinit/internal/commands"
 	"github.com/graceinit/graceinit/internal/listen"
 	"github.com/graceinit/graceinit/internal/signals"
 )
@@ -168,6 +169,25 @@ func (inv *Invocation) validateSpawn() error {
 		}
 	}
 	return nil
+}
+
+// Misspelt says which variables of an environment are close to a setting's, and none. Others that begin as ours do may be
+// anybody's: of a Kubernetes service called graceinit, for example.
+func Misspelt(environ []string) (errs []error) {
+	var names []string
+	for _, o := range options(&Settings{}) {
+		names = append(names, EnvName(o.long))
+	}
+	for _, variable := range environ {
+		name, _, _ := strings.Cut(variable, "=")
+		if !strings.HasPrefix(name, EnvPrefix+"_") {
+			continue
+		}
+		if meant := commands.Similar(name, names); meant != "" && meant != name {
+			errs = append(errs, fmt.Errorf("%s is no setting and was ignored: did you mean %s?", name, meant))
+		}
+	}
+	return errs
 }
 
 // GraceError says where the shutdown may last longer than it will be given.

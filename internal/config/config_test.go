@@ -221,3 +221,12 @@ func TestSpawnSettings(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestMisspelt(t *testing.T) {
+	errs := Misspelt([]string{"GRACEINIT_PROBATOIN=3s", "GRACEINIT_PROBATION=3s", "GRACEINIT_PORT=tcp://10.0.0.1:80", "GRACEINIT_SERVICE_HOST=10.0.0.1",
+		"GRACEINIT_GENERATION=1", "GRACEINIT_LISTN=tcp://:80", "PROBATOIN=1", "GRACEINIT_"})
+	if len(errs) != 2 || !strings.Contains(errs[0].Error(), "GRACEINIT_PROBATOIN is no setting and was ignored: did you mean GRACEINIT_PROBATION?") ||
+		!strings.Contains(errs[1].Error(), "GRACEINIT_LISTEN?") {
+		t.Error(errs)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graceinit/graceinit/internal/minisign"
+	"github.com/graceinit/graceinit/upgrade"
 )
 
 const (
@@ -34,6 +35,9 @@ func (s *Server) check(r *Request) error {
 	defer s.checking.Unlock()
 	size, err := inspect(r.Binary, s.key != nil)
 	if err != nil {
+		return err
+	}
+	if err := upgrade.Delivered(r.Binary).Check(); err != nil {
 		return err
 	}
 	var signature *minisign.Signature

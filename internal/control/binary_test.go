@@ -65,7 +65,7 @@ func TestBinary(t *testing.T) {
 func TestRefusedBinaries(t *testing.T) {
 	s := listenForTest(t, nil)
 	go loop(s)
-	elf := "\x7fELF and so on"
+	elf, script := "\x7fELF and so on", "#!/bin/sh\n"
 	removed := openExecutable(t, elf)
 	if err := os.Remove(removed.Name()); err != nil {
 		t.Fatal(err)
@@ -106,17 +106,18 @@ func TestRefusedBinaries(t *testing.T) {
 		"not executable":   {data, "", "not executable"},
 		"text":             {memfd(t, "hello", immutable), "", "neither an ELF file"},
 		"one byte":         {memfd(t, "#", immutable), "", "neither an ELF file"},
-		"another digest":   {memfd(t, elf, immutable), sumOf("other"), "not " + sumOf("other")},
+		"cut off":          {memfd(t, elf, immutable), "", "truncated ELF"},
+		"another digest":   {memfd(t, script, immutable), sumOf("other"), "not " + sumOf("other")},
 		"no digest at all": {memfd(t, elf, immutable), "abc", "64 hexadecimal digits"},
 	} {
 		if got := refusal(t, ask(t, s, Ask{Op: OpUpgrade, Binary: true, SHA256: c.digest}, c.fd)); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %s; want %q in it", name, got, c.want)
 		}
 	}
-	if lines := ask(t, s, Ask{Op: OpUpgrade, Binary: true}, memfd(t, "#!/bin/sh\n", immutable)); len(lines) != 3 {
+	if lines := ask(t, s, Ask{Op: OpUpgrade, Binary: true}, memfd(t, script, immutable)); len(lines) != 3 {
 		t.Errorf("a script: %+v", lines)
 	}
-	if lines := ask(t, s, Ask{Op: OpUpgrade, Binary: true, SHA256: sumOf(elf)}, int(openExecutable(t, elf).Fd())); len(lines) != 3 {
+	if lines := ask(t, s, Ask{Op: OpUpgrade, Binary: true, SHA256: sumOf(script)}, int(openExecutable(t, script).Fd())); len(lines) != 3 {
 		t.Errorf("a file: %+v", lines)
 	}
 }

@@ -83,6 +83,7 @@ type Progress struct {
 	FromPID        int     `json:"from_pid,omitempty"`
 	ToGeneration   int     `json:"to_generation,omitempty"`
 	ToPID          int     `json:"to_pid,omitempty"`
+	Rollback       bool    `json:"rollback,omitempty"` // it was asked for: back to the executable before
 	Elapsed        float64 `json:"elapsed"`
 	Ready          float64 `json:"ready,omitempty"`       // how long the successor took
 	Drain          float64 `json:"drain,omitempty"`       // how long the predecessor has drained

@@ -25,10 +25,8 @@ type follower struct {
 func (l *Loop) serve(r *control.Request) {
 	switch {
 	case r.Refused != nil:
-		reason := r.Refused.Error()
-		l.write(Log{Warn, "binary refused", []Field{{"reason", reason}}})
 		l.audience.asking = r
-		l.audience.refuse(reason)
+		l.step(Asked{Op: r.Op, Refused: r.Refused.Error()})
 	case r.Op == control.OpStatus:
 		status := l.status()
 		go func() { // the process table may be long

@@ -50,8 +50,9 @@ type (
 	// Asked is a request over the control socket: an upgrade, with or without an executable that came along, a
 	// rollback, or a stop. It is answered by Accepted or Refused.
 	Asked struct {
-		Op    control.Op
-		Image *upgrade.Image
+		Op      control.Op
+		Image   *upgrade.Image
+		Refused string // what is wrong with an executable that came along
 	}
 
 	// Signalled is a signal that the init received.

@@ -182,6 +182,14 @@ func (m *Machine) reportRollback(r rollback) {
 
 // asked handles a request over the control socket.
 func (m *Machine) asked(a Asked) {
+	if a.Refused != "" {
+		m.do(Log{Level: Warn, Text: "binary refused", Fields: []Field{{"reason", a.Refused}}})
+		m.serial++
+		m.finishProgress(control.Progress{Upgrade: m.serial, Step: control.StepRefused, FromGeneration: m.generation,
+			FromPID: m.main.PID, Reason: a.Refused, ExitCode: control.CodeRefused})
+		m.do(Refused{a.Refused})
+		return
+	}
 	if reason := m.refusal(a); reason != "" {
 		if a.Image != nil {
 			m.do(Release{a.Image})

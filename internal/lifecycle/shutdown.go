@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 
 	"github.com/graceinit/graceinit/drain"
@@ -181,14 +180,13 @@ func (m *Machine) sweepStep(step drain.Step) {
 // finish hands out the exit code.
 func (m *Machine) finish() {
 	m.enter(Exited)
-	code, cause := m.exit.ExitCode(), m.exitText
-	if code == 0 {
-		cause = ""
-	} else {
+	code, cause := m.exit.ExitCode(), ""
+	if code != 0 {
+		cause = m.exitText
 		m.log(Info, cause)
 	}
 	if l := m.last; l != nil && (l.ExitCode == control.CodeRefused || l.ExitCode == control.CodeFailed) && l.Reason != "" {
-		cause = strings.TrimPrefix(fmt.Sprintf("%s; upgrade %d %s: %s", cause, l.Upgrade, l.Step, l.Reason), "; ")
+		cause = fmt.Sprintf("%s; before that, upgrade %d %s: %s", m.exitText, l.Upgrade, l.Step, l.Reason)
 	}
 	m.do(Exit{Code: code, Cause: cause})
 }

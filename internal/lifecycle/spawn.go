@@ -22,17 +22,20 @@ import (
 // behind, and works all the same.
 func (m *Machine) beginSpawn(l Looked) {
 	u := m.newAttempt(l)
-	u.spawned, u.image = true, m.wanted
-	goingBack := m.goingBack
+	u.spawned, u.image, u.goingBack = true, m.wanted, m.goingBack
 	u.mainAccepts = l.Accepts[m.main.PID] == procfs.AcceptingYes
 	m.wanted, m.goingBack = nil, false
 	m.enter(Preparing)
-	m.log(Info, "upgrade triggered")
+	if u.goingBack {
+		m.log(Info, "upgrade triggered", Field{"rollback", true})
+	} else {
+		m.log(Info, "upgrade triggered")
+	}
 	m.tell(control.StepTriggered)
 	switch {
-	case goingBack && m.previous == nil:
+	case u.goingBack && m.previous == nil:
 		m.refuseUpgrade("there is no executable to go back to any more")
-	case goingBack:
+	case u.goingBack:
 		u.image = m.previous
 		m.launch()
 	case u.image != nil:

@@ -22,7 +22,7 @@ func (m *Machine) tell(step control.Step) {
 func (m *Machine) progressOf(u *attempt) control.Progress {
 	p := control.Progress{
 		Upgrade: u.serial, Step: m.stepOf(u), FromGeneration: u.generation, FromPID: u.record.Main.PID,
-		Elapsed: seconds(m.now.Sub(u.began)), Waiting: m.waiting(u),
+		Elapsed: seconds(m.now.Sub(u.began)), Waiting: m.waiting(u), Rollback: u.goingBack,
 	}
 	if u.successor != (procfs.ID{}) {
 		p.ToGeneration, p.ToPID = u.generation+1, u.successor.PID
