@@ -34,7 +34,7 @@ type attempt struct {
 
 	// The rest only where the init starts the successor.
 	spawned     bool
-	goingBack   bool           // to the predecessor's predecessor's executable, on request
+	goingBack   bool           // a rollback on request: to the executable that ran before
 	image       *upgrade.Image // the successor's executable, nil as long as it is not known
 	guard       int            // the shim that stays as the successor's parent, or zero
 	retiring    procfs.ID      // the predecessor, once the successor is the main process, as long as it lives
