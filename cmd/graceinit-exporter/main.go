@@ -66,6 +66,13 @@ type settings struct {
 	version, help  bool
 }
 
+func (s *settings) setTimeout(v string) (err error) {
+	if s.timeout, err = time.ParseDuration(v); err != nil {
+		return fmt.Errorf("%q is no time, like 5s", v) // a number without a unit is the usual mistake
+	}
+	return nil
+}
+
 // parse reads the settings: from the environment first, so that a flag wins.
 func parse(args []string, env func(string) string) (settings, error) {
 	s := settings{control: env("GRACEINIT_CONTROL"), listen: defaultListen, timeout: defaultTimeout}
@@ -73,8 +80,7 @@ func parse(args []string, env func(string) string) (settings, error) {
 		s.listen = v
 	}
 	if v := env("GRACEINIT_EXPORTER_TIMEOUT"); v != "" {
-		var err error
-		if s.timeout, err = time.ParseDuration(v); err != nil {
+		if err := s.setTimeout(v); err != nil {
 			return s, fmt.Errorf("GRACEINIT_EXPORTER_TIMEOUT: %w", err)
 		}
 	}
@@ -88,7 +94,7 @@ func parse(args []string, env func(string) string) (settings, error) {
 	flags.SetOutput(io.Discard) // run says what is wrong
 	flags.StringVar(&s.control, "control", s.control, "")
 	flags.StringVar(&s.listen, "listen", s.listen, "")
-	flags.DurationVar(&s.timeout, "timeout", s.timeout, "")
+	flags.Func("timeout", "", s.setTimeout)
 	flags.BoolVar(&s.runtimeMetrics, "runtime-metrics", s.runtimeMetrics, "")
 	flags.BoolVar(&s.version, "version", false, "")
 	err := flags.Parse(args)

@@ -165,6 +165,7 @@ func TestSettings(t *testing.T) {
 		{64, `"arg"`, []string{"arg"}, ""},
 		{64, "no time", []string{"--timeout", "0s"}, ""},
 		{64, "switched off", []string{"--control", "off"}, ""},
+		{64, "like 5s", []string{"--timeout", "5"}, ""},
 		{64, "GRACEINIT_EXPORTER_TIMEOUT", nil, "GRACEINIT_EXPORTER_TIMEOUT=soon"},
 		{64, "GRACEINIT_EXPORTER_RUNTIME_METRICS", nil, "GRACEINIT_EXPORTER_RUNTIME_METRICS=perhaps"},
 		{1, "cannot listen", []string{"--listen", "nowhere"}, ""},
