@@ -8,7 +8,7 @@ func TestSimilar(t *testing.T) {
 		names = append(names, c.Name)
 	}
 	for word, want := range map[string]string{
-		"upgrde": "upgrade", "ugprade": "upgrade", "Upgrade": "upgrade", "statsu": "status", "rolback": "rollback", "delivr": "deliver",
+		"upgrde": "upgrade", "pugrade": "upgrade", "Upgrade": "upgrade", "statsu": "status", "rolback": "rollback", "delivr": "deliver",
 		"kil": "kill", "k": "", "": "", "app": "", "nginx": "", "sleep": "", "sh": "", "notifyer": "notify",
 	} {
 		if got := Similar(word, names); got != want {
