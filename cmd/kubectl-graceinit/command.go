@@ -55,12 +55,7 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl graceinit"},
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q: roll, status and rollback are (--help)", args[0])
-			}
-			return nil
-		},
+		// Without Args cobra names an unknown command before it looks at the flags.
 		RunE: func(c *cobra.Command, _ []string) error {
 			_ = c.Help()
 			return errors.New("say what to do: roll, status or rollback")
@@ -110,7 +105,12 @@ func (p *program) rollCommand() *cobra.Command {
 		Example: exampleRoll,
 		RunE: func(c *cobra.Command, args []string) error {
 			if (p.binary == "") == (p.image == "") {
-				return errors.New("say what to upgrade to: --binary FILE or --image IMAGE")
+				return errors.New("say what to upgrade to: --binary FILE or --image IMAGE, and not both")
+			}
+			if p.image != "" {
+				if err := checkImage(p.image); err != nil {
+					return err
+				}
 			}
 			f, err := p.fleet(args, c.Flags().Changed("output"), false)
 			if err != nil {
@@ -122,7 +122,7 @@ func (p *program) rollCommand() *cobra.Command {
 			}
 			way, err := fleet.NewBinary(f, p.binary)
 			if err != nil {
-				return p.refuse(err)
+				return p.refuse(fmt.Errorf("--binary: %w", err))
 			}
 			p.code = f.Run(c.Context(), way, p.stop)
 			return nil
@@ -152,7 +152,7 @@ func (p *program) rollbackCommand() *cobra.Command {
 			way := &fleet.Back{Fleet: f, Image: p.image}
 			if p.binary != "" {
 				if way.Of, err = fleet.NewBinary(f, p.binary); err != nil {
-					return p.refuse(err)
+					return p.refuse(fmt.Errorf("--binary: %w", err))
 				}
 			}
 			p.code = f.Run(c.Context(), way, p.stop)

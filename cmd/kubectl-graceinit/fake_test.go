@@ -20,7 +20,14 @@ import (
 // fakeEnv makes the test's binary a kubectl, for the cluster in that directory.
 const fakeEnv = "FAKE_KUBECTL_CLUSTER"
 
+// mainEnv makes it this program itself.
+const mainEnv = "RUN_KUBECTL_GRACEINIT"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(mainEnv) != "" {
+		os.Unsetenv(mainEnv) // what it runs is a kubectl
+		main()
+	}
 	if dir := os.Getenv(fakeEnv); dir != "" {
 		os.Exit(fakeKubectl(dir, os.Args[1:]))
 	}
@@ -146,7 +153,8 @@ func fakeKubectl(dir string, args []string) int {
 	locked(dir, func(c *cluster) {
 		c.Calls = append(c.Calls, strings.Join(args, " "))
 		if c.Unreachable {
-			refusal = "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
+			refusal = "E1122 18:49:28.000000       7 memcache.go:265] couldn't get current server API group list\n" +
+				"The connection to the server localhost:8080 was refused - did you specify the right host or port?"
 		}
 		if slices.Contains(c.Forbidden, args[0]) {
 			refusal = fmt.Sprintf("Error from server (Forbidden): %s is forbidden: User \"test\" cannot do this", args[1])

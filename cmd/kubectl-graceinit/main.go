@@ -14,6 +14,9 @@ var version = "devel" // set by the build
 
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
+	// A reader that goes away (| head, or | tee and a ^C) would end us in the middle of a pod's upgrade. What cannot be
+	// written any more is lost; the roll goes on. It is caught and not ignored, since kubectl would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	stop := make(chan struct{})
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

@@ -117,6 +117,10 @@ func TestErrors(t *testing.T) {
 	if !Unreachable(err) || !strings.Contains(err.Error(), "/none/kubectl") {
 		t.Errorf("%v", err)
 	}
+	_, err = script(t, `echo 'Error from server (Forbidden): pods is forbidden: User "system:serviceaccount:default:upgrader" cannot list resource "pods" in API group "" in the namespace "shop"' >&2; exit 1`).Pod(t.Context(), "x")
+	if err == nil || !strings.Contains(err.Error(), "a RoleBinding in namespace shop name it, with subjects[].namespace: default?") {
+		t.Errorf("%v", err)
+	}
 	_, err = script(t, `echo '{"kind":'`).Pod(t.Context(), "x")
 	if err == nil || !strings.Contains(err.Error(), "not understood") {
 		t.Errorf("%v", err)

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -74,11 +76,39 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	if errors.Is(e.Err, exec.ErrNotFound) || errors.Is(e.Err, fs.ErrNotExist) {
+		return fmt.Sprintf("%v: install kubectl, or name it by --kubectl PATH", e.Err)
+	}
 	said := strings.TrimSpace(e.Stderr)
+	if e.Code == 1 && Unreachable(e) && !strings.Contains(said, terminated) {
+		// The lines before are what it has tried. Many a cause is another cluster than the one that was meant.
+		said = said[strings.LastIndexByte(said, '\n')+1:]
+		if noCluster.MatchString(said) {
+			said += "\n(set KUBECONFIG, --kubeconfig or --context)"
+		}
+	}
 	if e.Code < 0 || said == "" {
 		said = strings.TrimSpace(fmt.Sprintf("%v\n%s", e.Err, said))
 	}
-	return fmt.Sprintf("kubectl %s: %s", abridge(e.Args), said)
+	return fmt.Sprintf("kubectl %s: %s", abridge(e.Args), said) + e.foreign()
+}
+
+// noCluster is how kubectl says that it knows no cluster, or that none answers.
+var noCluster = regexp.MustCompile(`(?i)connection to the server|unable to connect|dial tcp|no configuration|invalid configuration|` +
+	`context .* does not exist|stat .*: no such file|i/o timeout|no such host`)
+
+// serviceAccount is who was refused, and where.
+var serviceAccount = regexp.MustCompile(`User "system:serviceaccount:([^:"]+):([^"]+)" .*in the namespace "([^"]+)"`)
+
+// foreign is a hint at why a service account has no rights: its RoleBinding names the namespace that it is of, and
+// a manifest's may be another than the one that it was applied in.
+func (e *Error) foreign() string {
+	who := serviceAccount.FindStringSubmatch(e.Stderr)
+	if who == nil || !Reason(e, "Forbidden") {
+		return ""
+	}
+	return fmt.Sprintf("\n(the ServiceAccount %s is of namespace %s: does a RoleBinding in namespace %s name it, with subjects[].namespace: %s?)",
+		who[2], who[1], who[3], who[1])
 }
 
 func (e *Error) Unwrap() error { return e.Err }
