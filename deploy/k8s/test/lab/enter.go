@@ -97,7 +97,9 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 	done
 	[ -n "$left" ] || break
 	sleep 0.3
-done`
+done
+# Whoever was still there may have written after the first.
+rm -rf "$0"`
 	roots, err := filepath.Glob("/sys/fs/cgroup/*")
 	if err != nil {
 		return nil, err

@@ -225,4 +225,5 @@ func (s *space) roll(name string, what ...string) {
 	if most, _ := seen.report(); most != 0 {
 		s.Errorf("a roll that was done had %d pods in an upgrade", most)
 	}
+	seen.stop()
 }

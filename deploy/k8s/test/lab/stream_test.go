@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -77,4 +78,24 @@ func TestStreamedBinaries(t *testing.T) {
 	}
 	s.undisturbed(before, "app")
 	s.undisturbed(before, "beside")
+
+	// Why the last upgrade failed outlives the container, and is found where people look.
+	s.kubectl("exec", before.Name, "-c", "app", "--", "/grace/graceinit", "stop")
+	s.await("the app's container has started again", time.Minute, func() bool {
+		p := s.pod(before.Name)
+		return container(t, p, "app").RestartCount == 1 && podReady(p)
+	})
+	last := container(t, s.pod(before.Name), "app").LastTerminationState.Terminated
+	if last == nil || !reason.MatchString(last.Message) {
+		t.Errorf("the last state of the app does not say why the upgrade failed: %+v", last)
+	} else if described := s.kubectl("describe", "pod", before.Name); !strings.Contains(described, strings.TrimSpace(last.Message)) {
+		t.Errorf("kubectl describe does not say %q:\n%s", last.Message, described)
+	}
+	// What was streamed in was memory: the container begins with what the image has.
+	if got := s.answers(before); got != "v1" {
+		t.Errorf("its container started again, it answers as %s", got)
+	}
 }
+
+// reason is that of the late binary.
+var reason = regexp.MustCompile(`upgrade \d+ (failed|rolled back): .*exited with code 4`)

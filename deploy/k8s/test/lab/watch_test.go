@@ -13,6 +13,8 @@ import (
 // fleet follows the inits of many pods over their control sockets, and counts how many are in an upgrade at a time.
 type fleet struct {
 	mu       sync.Mutex
+	ended    bool // the watches may end
+	stop     func()
 	busy     map[string]bool
 	most     int
 	upgrades map[string]int // begun, by pod
@@ -31,6 +33,10 @@ func follow(t *testing.T, pods []*corev1.Pod) *fleet {
 			for {
 				line, err := c.Next(0)
 				if err != nil {
+					// Unseen, it would count as never busy.
+					if !f.over() {
+						t.Errorf("the watch of %s has ended: %v", p.Name, err)
+					}
 					return
 				}
 				if line.Status != nil {
@@ -39,13 +45,23 @@ func follow(t *testing.T, pods []*corev1.Pod) *fleet {
 			}
 		})
 	}
-	t.Cleanup(func() {
+	f.stop = sync.OnceFunc(func() {
+		f.mu.Lock()
+		f.ended = true
+		f.mu.Unlock()
 		for _, c := range clients {
 			c.Close()
 		}
 		wg.Wait()
 	})
+	t.Cleanup(f.stop)
 	return f
+}
+
+func (f *fleet) over() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended
 }
 
 func (f *fleet) set(pod string, busy bool) {
