@@ -295,7 +295,7 @@ func TestOutcomes(t *testing.T) {
 		{"image, not ready", "unready", true, 2, "112", []string{"the app is not ready", "rolled back to"}},
 		{"no such image", "no image", true, 2, "112", []string{"ImagePullBackOff: Back-off pulling image " + v2, "rolled back to"}},
 		{"payload that crashes", "crash", true, 2, "112", []string{"exit code 126", "no such file", "rolled back to"}},
-		{"payload that says nothing", "silent", true, 2, "112", []string{"not ended within 500ms", "waits for the delivery", "rolled back to"}},
+		{"payload that says nothing", "silent", true, 2, "112", []string{"not ended within 2s", "waits for the delivery", "rolled back to"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBed(t, 3, func(w *cluster) { w.Pods[1].Behaviour = map[string]string{newBinary: c.outcome, v2: c.outcome} })
@@ -304,7 +304,7 @@ func TestOutcomes(t *testing.T) {
 				args = []string{"--image", v2}
 			}
 			if c.outcome == "unready" || c.outcome == "silent" {
-				args = append(args, "--timeout", "500ms")
+				args = append(args, "--timeout", "2s")
 			}
 			b.roll(c.code, args...)
 			b.expect("the pods run", b.apps(), c.apps)

@@ -25,7 +25,7 @@ const mainEnv = "RUN_KUBECTL_GRACEINIT"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(mainEnv) != "" {
-		os.Unsetenv(mainEnv) // what it runs is a kubectl
+		_ = os.Unsetenv(mainEnv) // what it runs is a kubectl
 		main()
 	}
 	if dir := os.Getenv(fakeEnv); dir != "" {
@@ -66,12 +66,18 @@ type fakePod struct {
 	AppUnready             bool
 	Upgrading              bool
 	Behaviour              map[string]string // of this pod
+	Restarted              bool              // the payload, by itself, since its image was patched
+	FailPatches            int               // so many patches back to v1 are not answered
+	Env                    string            // of the app
+	Chatty                 int               // lines that the payload writes after its delivery
+	NoLine                 bool              // its log has been cut off at its beginning
 }
 
 type fakeSet struct {
 	Strategy, Image, Seed string
 	Generation            int64
 	Observed              int64
+	Env                   string // of the app
 }
 
 func (s *fakeSet) revision() string { return "hello-" + digest(s.Image)[:8] }
@@ -171,7 +177,15 @@ func fakeKubectl(dir string, args []string) int {
 	case "patch":
 		err = fakePatch(dir, args[1], args[2], args[slices.Index(args, "-p")+1], slices.Contains(args, "--dry-run=server"))
 	case "logs":
-		locked(dir, func(c *cluster) { fmt.Print(c.log(c.pod(args[1]))) })
+		var text string
+		locked(dir, func(c *cluster) { text = c.log(c.pod(args[1])) })
+		if i := slices.Index(args, "--tail"); i > 0 {
+			lines := slices.Collect(strings.Lines(text))
+			var n int
+			_, _ = fmt.Sscan(args[i+1], &n)
+			text = strings.Join(lines[max(0, len(lines)-n):], "")
+		}
+		_, _ = io.WriteString(os.Stdout, text) // who reads may have read enough
 	case "exec":
 		var code int
 		if code, err = fakeExec(dir, args[1], args[slices.Index(args, "--")+2:]); code != 0 {
@@ -244,7 +258,15 @@ func (c *cluster) live(p *fakePod) {
 	if p.Since == 1 && c.Most < c.Barrier {
 		return
 	}
+	if p.Since == 1 && c.outcome(p, p.Image) == "restarts with the old image" && !p.Restarted {
+		p.Restarted = true
+		p.Container++
+		return
+	}
 	p.Since++
+	if p.Since == 1 && p.Stuck != "" {
+		p.Stuck = "failed to pull: " + p.Stuck // two reasons take turns
+	}
 	if p.Since == 2 {
 		p.Running, p.Stuck = "", "" // until then the kubelet says what it said before
 	}
@@ -276,7 +298,10 @@ func (c *cluster) deliver(p *fakePod) {
 
 // log is the payload's: the delivery is its last line.
 func (c *cluster) log(p *fakePod) string {
-	if p.Running != p.Image {
+	if p.Restarted && p.Running != p.Image { // it found its own version in its place
+		return fmt.Sprintf(`{"delivery":{"result":"unchanged","exit_code":0,"sha256":%q}}`+"\n", digest(p.Running))
+	}
+	if p.Running != p.Image || p.NoLine {
 		return ""
 	}
 	d := control.Delivery{Result: control.ResultDelivered, SHA256: digest(p.Image), Source: "/app", Target: "/grace/app"}
@@ -287,6 +312,12 @@ func (c *cluster) log(p *fakePod) string {
 		d.Result, d.ExitCode, d.Reason = control.ResultFailed, 2, "the successor died after 1.2s with exit code 3"
 	case "forced":
 		d.ExitCode = 3
+	case "ends while it is read":
+		if !p.Restarted {
+			p.Restarted = true
+			p.Container++
+			d.Result, d.ExitCode, d.Reason = control.ResultRefused, 1, "it was told to end"
+		}
 	case "silent", "crash":
 		return "deliver: waiting\n"
 	}
@@ -294,7 +325,7 @@ func (c *cluster) log(p *fakePod) string {
 	if err != nil {
 		panic(err)
 	}
-	return "deliver: staged\n" + string(text) + "\n"
+	return "deliver: staged\n" + string(text) + "\n" + strings.Repeat("a line of COMMAND\n", p.Chatty)
 }
 
 func (p *fakePod) object() any {
@@ -308,17 +339,26 @@ func (p *fakePod) object() any {
 	if p.NotRunning {
 		app["state"] = map[string]any{"waiting": map[string]any{"reason": "PodInitializing"}}
 	}
-	specs := []any{map[string]any{"name": "app", "image": "registry.example/base:1", "command": []string{"/grace/graceinit", "--", "/grace/app"}}}
+	specs := []any{map[string]any{"name": "app", "image": "registry.example/base:1", "command": []string{"/grace/graceinit", "--", "/grace/app"},
+		"env": []any{map[string]any{"name": "INJECTED", "value": "by a webhook"}, map[string]any{"name": "LEVEL", "value": p.Env}}}}
 	states := []any{app}
 	if p.Image != "" {
 		specs = append(specs, map[string]any{"name": "payload", "image": p.Image, "command": []string{"/grace/graceinit", "deliver"}})
 		states = append(states, p.payload())
 	}
 	return map[string]any{
-		"kind": "Pod", "metadata": meta, "spec": map[string]any{"containers": specs},
+		"kind": "Pod", "metadata": meta, "spec": map[string]any{"containers": specs,
+			"initContainers": []any{map[string]any{"name": "seed", "image": v1}}},
 		"status": map[string]any{"phase": "Running", "containerStatuses": states,
 			"conditions": []any{map[string]any{"type": "Ready", "status": truth[p.ready()]}}},
 	}
+}
+
+func imageID(image string) string {
+	if image == "" {
+		return ""
+	}
+	return "sha256:" + digest(image)
 }
 
 // payload is what the kubelet says of it.
@@ -332,7 +372,7 @@ func (p *fakePod) payload() any {
 	case p.Running == p.Image && p.Last == "crash":
 		state = map[string]any{"terminated": map[string]any{"reason": "Error", "exitCode": 126, "message": "no such file"}}
 	}
-	return map[string]any{"name": "payload", "image": p.Running, "containerID": fmt.Sprintf("containerd://%s-%d", p.Name, p.Container), "state": state}
+	return map[string]any{"name": "payload", "image": p.Running, "imageID": imageID(p.Running), "containerID": fmt.Sprintf("containerd://%s-%d", p.Name, p.Container), "state": state}
 }
 
 func (s *fakeSet) object(name string) any {
@@ -342,7 +382,8 @@ func (s *fakeSet) object(name string) any {
 			"updateStrategy": map[string]any{"type": s.Strategy},
 			"template": map[string]any{"spec": map[string]any{
 				"initContainers": []any{map[string]any{"name": "seed", "image": s.Seed}},
-				"containers":     []any{map[string]any{"name": "app", "image": "registry.example/base:1"}, map[string]any{"name": "payload", "image": s.Image}},
+				"containers": []any{map[string]any{"name": "app", "image": "registry.example/base:1",
+					"env": []any{map[string]any{"name": "LEVEL", "value": s.Env}}}, map[string]any{"name": "payload", "image": s.Image}},
 			}},
 		},
 		"status": map[string]any{"observedGeneration": s.Observed, "updateRevision": s.revision()},
@@ -392,6 +433,11 @@ func fakePatch(dir, kind, name, text string, dryRun bool) (err error) {
 		if dryRun {
 			return
 		}
+		if len(patch.Spec.Containers) > 0 && patch.Spec.Containers[0].Image == v1 && p.FailPatches > 0 {
+			p.FailPatches--
+			err = errors.New("Unable to connect to the server: EOF")
+			return
+		}
 		for key, value := range patch.Metadata.Labels {
 			p.Labels[key] = value
 		}
@@ -403,7 +449,7 @@ func fakePatch(dir, kind, name, text string, dryRun bool) (err error) {
 			}
 		}
 		for _, container := range patch.Spec.Containers {
-			p.Image, p.Since, p.Upgrading = container.Image, 0, true
+			p.Image, p.Since, p.Upgrading, p.Restarted = container.Image, 0, true, false
 		}
 	})
 	return err

@@ -61,8 +61,8 @@ const exampleRollback = `  # undo a roll
   kubectl graceinit rollback -l app.kubernetes.io/name=hello --binary ./hello-bad`
 
 const longStatus = `Shows what graceinit says in each pod: the state, the generation, which binary runs (the beginning of its SHA-256), how the
-last upgrade ended. VERSION is the image of the payload, or of the container where there is no payload; READY is the
-cluster's word, RESTARTS are those of the container that runs the app.
+last upgrade ended. IMAGE is that of the payload, or of the container where there is no payload, with "(another runs)"
+where that is known, as after roll --binary: DIGEST says what runs. READY is the cluster's word, RESTARTS are those of the container that runs the app.
 
 The exit code is 0 if every pod is ready, by the cluster's word and by graceinit's, and 1 otherwise.`
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/graceinit/graceinit/cmd/kubectl-graceinit/internal/kube"
@@ -15,6 +17,8 @@ import (
 const (
 	annPrevious  = "graceinit/previous-image"     // what a rollback goes back to
 	annContainer = "graceinit/previous-container" // the payload's container when its image was patched: not the new one
+	annImageID   = "graceinit/previous-image-id"  // and its image's ID, by which it is known after a restart
+	annDelivered = "graceinit/delivered"          // the SHA-256 of what the payload's image has delivered
 )
 
 // revisionLabel is how a StatefulSet's controller knows which pods are of its template's revision.
@@ -67,20 +71,22 @@ func (m *Image) look(ctx context.Context, j *job) error {
 		return nil
 	}
 	j.do, j.reason = actFollow, "it has the image, its delivery has not ended"
-	if c := pod.Container(m.Payload); !isNew(c, replacedBy(pod)) || c.State.Running == nil {
+	if c := pod.Container(m.Payload); !isNew(c, replacedBy(pod), m.Image) || c.State.Running == nil {
 		return nil
 	}
 	delivery, err := m.delivery(ctx, name)
 	switch {
 	case err != nil:
 		return fmt.Errorf("pod %s has the image already, but whether it was delivered cannot be seen: %w", name, err)
-	case delivery == nil:
-	case !good(delivery):
+	case delivery == nil && !m.proven(ctx, j):
+	case delivery != nil && !good(delivery):
 		return fmt.Errorf("pod %s has the image already, and its delivery was %s: %s\n(nothing is retried by itself: "+
 			"kubectl graceinit rollback %s puts the image back that it had, and then it can be rolled again)",
 			name, delivery.Result, delivery.Reason, name)
 	case m.sets.current(pod):
 		j.do, j.reason = actSkip, "it has it already"
+	case m.drift(pod) != "":
+		j.do, j.reason = actSkip, m.drift(pod)
 	default:
 		j.do, j.reason = actLabel, "it has it already, but not the revision label"
 	}
@@ -89,11 +95,46 @@ func (m *Image) look(ctx context.Context, j *job) error {
 
 // replacedBy returns the payload's container that was replaced, or none where nobody knows.
 func replacedBy(pod *kube.Pod) kube.ContainerStatus {
-	return kube.ContainerStatus{ContainerID: pod.Meta.Annotations[annContainer]}
+	return kube.ContainerStatus{ContainerID: pod.Meta.Annotations[annContainer], ImageID: pod.Meta.Annotations[annImageID]}
 }
 
-func isNew(now, before kube.ContainerStatus) bool {
-	return now.ContainerID != "" && now.ContainerID != before.ContainerID
+// isNew tells whether a container is another one than before, and of the image. The old one may have restarted by
+// itself before the kubelet acted on the patch; two names may be of one image.
+func isNew(now, before kube.ContainerStatus, image string) bool {
+	return now.ContainerID != "" && now.ContainerID != before.ContainerID &&
+		(now.Image == image || before.ImageID == "" || now.ImageID != before.ImageID)
+}
+
+// proven tells whether a pod runs what its payload has delivered, where the log does not say it any more: it was cut off.
+func (m *Image) proven(ctx context.Context, j *job) bool {
+	digest := j.pod.Meta.Annotations[annDelivered]
+	// A pod that was created with the image, and never patched, has had it from the beginning.
+	created := j.pod.StatefulSet() != "" && j.pod.Meta.Annotations[annContainer] == "" && m.sets.current(&j.pod)
+	if digest == "" && !created {
+		return false
+	}
+	if m.NoExec || m.forbidden.Load() {
+		return digest != ""
+	}
+	s, err := m.status(ctx, j)
+	if kube.Reason(err, "Forbidden") {
+		return digest != ""
+	}
+	return err == nil && judge(s, digest) == nil
+}
+
+// drift says in what a pod differs from its template, beside the image that is rolled, and what to do then; or nothing.
+func (m *Image) drift(pod *kube.Pod) string {
+	set := m.sets[pod.StatefulSet()]
+	if set == nil {
+		return ""
+	}
+	found := kube.Drift(&pod.Spec, &set.Spec.Template.Spec, m.Payload, seedContainer)
+	if len(found) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("it runs the new image, but differs from the template in %s: replace it (kubectl delete pod %s) when that suits",
+		strings.Join(found, ", "), pod.Meta.Name)
 }
 
 func good(d *control.Delivery) bool {
@@ -108,6 +149,8 @@ func (m *Image) imagePatch(pod *kube.Pod, image string, previous any) any {
 			"annotations": map[string]any{
 				annPrevious:  previous,
 				annContainer: pod.Container(m.Payload).ContainerID,
+				annImageID:   pod.Container(m.Payload).ImageID,
+				annDelivered: nil,
 			},
 		},
 		"spec": map[string]any{"containers": []any{map[string]any{"name": m.Payload, "image": image}}},
@@ -189,10 +232,14 @@ func (m *Image) upgrade(ctx context.Context, j job, tell func(news)) end {
 		e.delivery = delivery
 		return e
 	}
-	if err := m.label(bounded, pod); err != nil {
-		return failed("it was upgraded, but its label %s could not be set: %v. Run roll again", revisionLabel, err)
+	drift := m.drift(pod)
+	if err := m.label(bounded, pod, delivery, drift == ""); err != nil {
+		return failed("it was upgraded, but it could not be labelled (%s): %v. Run roll again", revisionLabel, err)
 	}
 	e := end{state: plan.Done, delivery: delivery, reason: m.unasked(string(delivery.Result))}
+	if drift != "" {
+		e.reason += "; " + drift
+	}
 	if delivery.ExitCode == control.CodeForced {
 		e.state, e.reason = plan.Forced, "the predecessor had to be killed"
 	}
@@ -223,14 +270,13 @@ func (m *Image) ask(ctx context.Context, j *job, d *control.Delivery) error {
 	return err
 }
 
-// label says that the pod is of the StatefulSet's template's revision.
-func (m *Image) label(ctx context.Context, pod *kube.Pod) error {
-	if m.sets.current(pod) {
-		return nil
+// label records what was delivered and, where that is so, that the pod is of the revision of its StatefulSet's template.
+func (m *Image) label(ctx context.Context, pod *kube.Pod, d *control.Delivery, alike bool) error {
+	meta := map[string]any{"uid": pod.Meta.UID, "annotations": map[string]any{annDelivered: d.SHA256}}
+	if alike && !m.sets.current(pod) {
+		meta["labels"] = map[string]any{revisionLabel: m.sets[pod.StatefulSet()].revision}
 	}
-	revision := m.sets[pod.StatefulSet()].revision
-	return m.Kube.Patch(ctx, "pod", pod.Meta.Name, map[string]any{"metadata": map[string]any{
-		"uid": pod.Meta.UID, "labels": map[string]any{revisionLabel: revision}}}, false)
+	return m.Kube.Patch(ctx, "pod", pod.Meta.Name, map[string]any{"metadata": meta}, false)
 }
 
 // original is what a pod had before.
@@ -255,12 +301,34 @@ func (m *Image) restore(ctx context.Context, j *job, old original, tell func(new
 	return failed("%s; rolled back to %s", reason, old.image)
 }
 
+// insist tries until it is done, or refused for good. An API server that is being replaced does not answer for a while.
+func (m *Image) insist(ctx context.Context, try func() error) error {
+	var trouble error
+	for {
+		err := try()
+		if trouble == nil || ctx.Err() == nil { // that time is up says less
+			trouble = err
+		}
+		if err == nil || slices.ContainsFunc([]string{"Forbidden", "NotFound", "Conflict", "Invalid"},
+			func(reason string) bool { return kube.Reason(err, reason) }) {
+			return err
+		}
+		if !m.pause(ctx) {
+			return fmt.Errorf("%w; %w", context.Cause(ctx), trouble)
+		}
+	}
+}
+
 func (m *Image) putBack(ctx context.Context, j *job, old original, tell func(news)) error {
 	name := j.pod.Meta.Name
 	if old.image == "" {
 		return fmt.Errorf("it has no annotation %s, so nobody knows which image it had", annPrevious)
 	}
-	pod, err := m.Kube.Pod(ctx, name)
+	var pod *kube.Pod
+	err := m.insist(ctx, func() (err error) {
+		pod, err = m.Kube.Pod(ctx, name)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -268,7 +336,13 @@ func (m *Image) putBack(ctx context.Context, j *job, old original, tell func(new
 		return errors.New("it is being deleted")
 	}
 	before := pod.Container(m.Payload)
-	if err := m.Kube.Patch(ctx, "pod", name, m.imagePatch(pod, old.image, old.previous), false); err != nil {
+	if before.ImageID == old.payload.ImageID {
+		before.ImageID = "" // the old image's container is still there, or was last: its ID tells nothing of what comes
+	}
+	err = m.insist(ctx, func() error {
+		return m.Kube.Patch(ctx, "pod", name, m.imagePatch(pod, old.image, old.previous), false)
+	})
+	if err != nil {
 		return err
 	}
 	if before.State.Running != nil && before.ContainerID == old.payload.ContainerID && old.payload.ContainerID != "" {

@@ -115,13 +115,25 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-func TestLastDelivery(t *testing.T) {
-	log := "deliver: staged\n" + `{"delivery":{"result":"failed"}}` + "\nnoise {\"delivery\":{}}\n" + `{"delivery":{"result":"delivered","exit_code":3}}` +
-		"\n{\"delivery\":{\"result\"" // cut off
-	if d := lastDelivery([]byte(log)); d == nil || d.Result != control.ResultDelivered || d.ExitCode != 3 {
+func TestDeliveryOf(t *testing.T) {
+	if d := deliveryOf([]byte(`{"delivery":{"result":"delivered","exit_code":3}}`)); d == nil || d.Result != control.ResultDelivered || d.ExitCode != 3 {
 		t.Errorf("%+v", d)
 	}
-	if d := lastDelivery([]byte("\n{}\n{\"delivery\":null}\n")); d != nil {
-		t.Errorf("%+v", d)
+	for _, line := range []string{"deliver: staged", `noise {"delivery":{}}`, `{"delivery":{"result"`, "{}", `{"delivery":null}`, ""} {
+		if d := deliveryOf([]byte(line)); d != nil {
+			t.Errorf("%s: %+v", line, d)
+		}
+	}
+}
+
+// The name of an image in a message is that image, and not one that only begins like it.
+func TestNames(t *testing.T) {
+	for text, want := range map[string]bool{
+		`Back-off pulling image "x/hello:v1"`: true, "pulling x/hello:v1: no such image": true, "x/hello:v1": true,
+		`Back-off pulling image "x/hello:v10"`: false, "x/hello:v1-rc x/hello": false, "": false,
+	} {
+		if got := names(text, "x/hello:v1"); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
 	}
 }

@@ -22,6 +22,7 @@ type PodStatus struct {
 	Payload   string          `json:"payload,omitempty"` // image of the payload
 	Status    *control.Status `json:"status,omitempty"`
 	Error     string          `json:"error,omitempty"` // why there is none
+	delivered string          // SHA-256 of what the payload has delivered, where it is known
 }
 
 // Status shows the pods, and returns the exit code: 0 if every pod is ready and its graceinit says so too.
@@ -63,7 +64,7 @@ func (f *Fleet) Status(ctx context.Context) int {
 func (f *Fleet) statusOf(ctx context.Context, pod *kube.Pod) PodStatus {
 	s := PodStatus{Pod: pod.Meta.Name, Ready: pod.Ready()}
 	if c := pod.Spec.Container(f.Payload); c != nil {
-		s.Payload = c.Image
+		s.Payload, s.delivered = c.Image, pod.Meta.Annotations[annDelivered]
 	}
 	j, err := f.newJob(pod)
 	s.Container = j.container
@@ -87,7 +88,7 @@ func (f *Fleet) statusOf(ctx context.Context, pod *kube.Pod) PodStatus {
 
 func statusTable(pods []PodStatus) string {
 	return columns(func(row func(cells ...string)) {
-		row("POD", "READY", "STATE", "GENERATION", "VERSION", "DIGEST", "LAST UPGRADE", "RESTARTS")
+		row("POD", "READY", "STATE", "GENERATION", "IMAGE", "DIGEST", "LAST UPGRADE", "RESTARTS")
 		for _, p := range pods {
 			state, generation, last, digest, ready := "-", "-", "-", "-", "no"
 			if p.Ready {
@@ -108,13 +109,21 @@ func statusTable(pods []PodStatus) string {
 					digest = fmt.Sprintf("%.12s", d)
 				}
 			}
-			row(p.Pod, ready, state, generation, p.version(), digest, last, strconv.Itoa(p.Restarts))
+			row(p.Pod, ready, state, generation, p.image(), digest, last, strconv.Itoa(p.Restarts))
 		}
 	})
 }
 
-// version is the image that says which version a pod has, without its registry.
-func (p *PodStatus) version() string {
+// image is the image that should say which version a pod has, without its registry.
+func (p *PodStatus) image() string {
+	text := p.shortImage()
+	if running := digestOf(p.Status); p.delivered != "" && running != "" && running != p.delivered {
+		text += " (another runs)" // a binary that was streamed, or what a rollback went back to
+	}
+	return text
+}
+
+func (p *PodStatus) shortImage() string {
 	image := p.Payload
 	if image == "" {
 		image = p.Image

@@ -188,9 +188,26 @@ func (k *Kubectl) Patch(ctx context.Context, kind, name string, patch any, dryRu
 	return err
 }
 
-// Logs returns the last lines that a container has written.
-func (k *Kubectl) Logs(ctx context.Context, pod, container string) ([]byte, error) {
-	return k.quick(ctx, "logs", pod, "-c", container, "--tail", "500")
+// errEnough ends a call of which enough was read.
+var errEnough = errors.New("enough was read")
+
+// Logs reads what a container has written, from the beginning, until line has enough.
+func (k *Kubectl) Logs(ctx context.Context, pod, container string, line func([]byte) (enough bool)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, k.Quick, fmt.Errorf("kubectl has not ended within %s", k.Quick))
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	over := false
+	_, err := k.run(ctx, call{args: []string{"logs", pod, "-c", container}, line: func(text []byte) {
+		if !over && line(text) {
+			over = true
+			stop(errEnough)
+		}
+	}})
+	if over {
+		return nil
+	}
+	return err
 }
 
 // Exec executes a command in a container.

@@ -37,6 +37,7 @@ type Container struct {
 	Name    string   `json:"name"`
 	Image   string   `json:"image"`
 	Command []string `json:"command"`
+	all     map[string]any
 }
 
 // PodSpec is a pod's specification.
@@ -64,6 +65,7 @@ func named(list []Container, name string) *Container {
 type ContainerStatus struct {
 	Name         string `json:"name"`
 	Image        string `json:"image"`
+	ImageID      string `json:"imageID"`
 	ContainerID  string `json:"containerID"`
 	Ready        bool   `json:"ready"`
 	RestartCount int    `json:"restartCount"`
