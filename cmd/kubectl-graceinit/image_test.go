@@ -33,6 +33,8 @@ func TestPayloadRestartsInAResumedRoll(t *testing.T) {
 		p.Annotations["graceinit/previous-container"] = "containerd://hello-1-0"
 		p.Annotations["graceinit/previous-image-id"] = imageID(v1)
 	})
+	b.roll(0, "--image", v2, "--dry-run", "-o", "table")
+	b.says("hello-1   follow") // its log is not believed
 	b.roll(0, "--image", v2, "--timeout", "5s")
 	b.expect("the pods run", b.apps(), "22")
 	if s := b.result(); s.Done != 2 {
