@@ -154,7 +154,7 @@ release: ## dist/: static binaries for amd64 and arm64, the exporter, the kubect
 				VERSION=$(VERSION) COMPANIONOUT=$(abspath $(DIST))/$$program-$$platform || exit; \
 		done; \
 	done
-	mkdir -p $(DIST)/completions && cp completions/* $(DIST)/completions/
+	mkdir -p $(DIST)/completions && cp completions/* cmd/kubectl-graceinit/kubectl_complete-graceinit $(DIST)/completions/
 	$(GO) run ./scripts/release -version '$(VERSION)' $(DIST)
 
 .PHONY: clean
