@@ -103,12 +103,9 @@ func newDelivery(a *commands.Args) *delivery {
 
 // carryOut returns why the delivery was refused or has failed.
 func (d *delivery) carryOut() error {
-	target, err := os.Stat(d.path)
-	switch {
-	case err == nil && !target.Mode().IsRegular(), strings.HasSuffix(d.path, "/"):
-		return fmt.Errorf("%s is no file that could be replaced", d.Target)
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return err
+	noFile := fmt.Errorf("%s is no file that could be replaced", d.Target)
+	if strings.HasSuffix(d.path, "/") {
+		return noFile
 	}
 	unlock, err := d.lock()
 	if errors.Is(err, os.ErrNotExist) {
@@ -118,6 +115,13 @@ func (d *delivery) carryOut() error {
 		return err
 	}
 	defer unlock()
+	target, err := os.Stat(d.path)
+	switch {
+	case err == nil && !target.Mode().IsRegular():
+		return noFile
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return err
+	}
 	seed := d.args.Has("if-absent")
 	if d.SHA256, err = hashFile(d.Source); err != nil {
 		return err
