@@ -68,6 +68,7 @@ func helperActivated(args []string) int {
 	}
 	fmt.Printf("%s got %v\n", kind, <-c)
 	_ = l.Close()
+	fmt.Println(kind, "accepts no more")
 	open.wait()
 	if kind == "late" {
 		return 9
@@ -351,7 +352,7 @@ func TestStopFirst(t *testing.T) {
 		busy, _ := s.ask()
 		s.become("ready")
 		s.Signal(syscall.SIGUSR2)
-		s.Await("good got terminated")
+		s.Await("good accepts no more")
 		// Nobody accepts now, but the connection is not refused.
 		waiting, err := net.Dial("tcp", s.address)
 		if err != nil {
@@ -363,6 +364,7 @@ func TestStopFirst(t *testing.T) {
 		if n, err := waiting.Read(buf); err != nil || string(buf[:n]) != "2 ready\n" {
 			t.Errorf("%q, %v", buf[:n], err)
 		}
+		_ = waiting.Close() // generation 2 would drain for it
 		s.Log(`msg="upgrade done"`)
 		s.become("exits")
 		if out, code := s.command("upgrade"); code != 2 || !strings.Contains(out, "exited with code 7") {

@@ -19,16 +19,17 @@ import (
 type pod struct {
 	*Kubelet
 
-	mu      sync.Mutex
-	spec    *corev1.Pod   // as the store has it
-	changed chan struct{} // closed when spec has changed
-	going   chan struct{} // closed when the pod is to end
-	ip      string
-	sandbox string
-	config  *cri.PodSandboxConfig
-	init    []*container
-	main    []*container
-	ready   bool // the init containers are done
+	reporting sync.Mutex // held while the status is written
+	mu        sync.Mutex
+	spec      *corev1.Pod   // as the store has it
+	changed   chan struct{} // closed when spec has changed
+	going     chan struct{} // closed when the pod is to end
+	ip        string
+	sandbox   string
+	config    *cri.PodSandboxConfig
+	init      []*container
+	main      []*container
+	ready     bool // the init containers are done
 }
 
 func newPod(k *Kubelet, p *corev1.Pod) *pod {
@@ -205,8 +206,10 @@ func (w *pod) initialize(ctx context.Context) bool {
 	return true
 }
 
-// report writes the pod's status into the store.
+// report writes the pod's status into the store. One after the other, or an older one would be written over a newer.
 func (w *pod) report() {
+	w.reporting.Lock()
+	defer w.reporting.Unlock()
 	w.mu.Lock()
 	name, uid, ip := w.spec.Name, w.spec.UID, w.ip
 	namespace, initialized := w.spec.Namespace, w.ready
