@@ -134,6 +134,9 @@ func (d *delivery) carryOut() error {
 	cutOff := err == nil
 	if target != nil && (seed || !cutOff && d.isThere()) {
 		d.Result, d.ExitCode = control.ResultUnchanged, control.CodeDone
+		if !seed {
+			return nil
+		}
 		d.SHA256, err = hashFile(d.path) // of what is there
 		return err
 	}
@@ -201,14 +204,7 @@ func (d *delivery) stage() error {
 		return err
 	}
 	defer from.Close()
-	temporary := d.staged + ".new"
-	_ = os.Remove(temporary)
-	if err = writeExecutable(temporary, from); err == nil {
-		err = os.Rename(temporary, d.staged)
-	}
-	if err != nil {
-		_ = os.Remove(temporary)
-	}
+	_, err = writeExecutable(d.staged, d.staged+".new", from)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +13,7 @@ import (
 // installCommand copies this very program into a directory.
 func installCommand(a *commands.Args) int {
 	path := a.Operands[0] + "/graceinit"
-	err := installAt(path)
-	sum := ""
-	if err == nil {
-		sum, err = hashFile(path)
-	}
+	sum, err := installAt(path)
 	if err != nil {
 		complain(a.Command, fmt.Errorf("cannot install %s: %w", path, err))
 		return codeError
@@ -24,40 +21,40 @@ func installCommand(a *commands.Args) int {
 	return show(a.Command, sum+"  "+path+"\n") // as sha256sum(1) prints it
 }
 
-// installAt replaces the file at once, by a rename: somebody may be executing it, and a part of it must never
-// be there.
-func installAt(path string) error {
+// installAt copies this very program to the path.
+func installAt(path string) (sum string, err error) {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer self.Close()
-	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
-	err = writeExecutable(temporary, self)
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		_ = os.Remove(temporary)
-	}
-	return err
+	return writeExecutable(path, fmt.Sprintf("%s.%d", path, os.Getpid()), self)
 }
 
-// writeExecutable makes a file, which must not be there yet, with the content of another.
-func writeExecutable(path string, from *os.File) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+// writeExecutable replaces the file at the path at once, by a rename: somebody may be executing it, and a part of it
+// must never be there. It returns the SHA-256 in hexadecimal. What is left of an attempt that was killed is replaced.
+func writeExecutable(path, temporary string, from *os.File) (sum string, err error) {
+	_ = os.Remove(temporary)
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer file.Close()
-	_, err = copyFile(file, from, nil)
+	hash := sha256.New()
+	_, err = copyFile(io.MultiWriter(file, hash), from, nil)
 	if err == nil {
 		err = file.Chmod(0o755) // a umask may have taken bits away
 	}
 	if err == nil {
 		err = file.Sync()
 	}
-	return err
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary)
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil)), err
 }
 
 // copyFile copies up to the end and returns how much that was. Whoever wants to sees each piece and the sum so far.

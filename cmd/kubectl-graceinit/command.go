@@ -120,9 +120,9 @@ func (p *program) rollCommand() *cobra.Command {
 				p.code = f.Run(c.Context(), fleet.NewImage(f, p.image), p.stop)
 				return nil
 			}
-			way, err := fleet.NewBinary(f, p.binary)
+			way, err := p.newBinary(f)
 			if err != nil {
-				return p.refuse(fmt.Errorf("--binary: %w", err))
+				return err
 			}
 			p.code = f.Run(c.Context(), way, p.stop)
 			return nil
@@ -151,8 +151,8 @@ func (p *program) rollbackCommand() *cobra.Command {
 			}
 			way := &fleet.Back{Fleet: f, Image: p.image}
 			if p.binary != "" {
-				if way.Of, err = fleet.NewBinary(f, p.binary); err != nil {
-					return p.refuse(fmt.Errorf("--binary: %w", err))
+				if way.Of, err = p.newBinary(f); err != nil {
+					return err
 				}
 			}
 			p.code = f.Run(c.Context(), way, p.stop)
@@ -186,10 +186,14 @@ func (p *program) statusCommand() *cobra.Command {
 	return c
 }
 
-// refuse is for what is wrong before the cluster is asked, and is no bad usage.
-func (p *program) refuse(err error) error {
-	p.code = fleet.CodeRefused
-	return err
+// newBinary reads the file. Where it cannot be used the cluster is not asked, but it is no bad usage.
+func (p *program) newBinary(f *fleet.Fleet) (*fleet.Binary, error) {
+	way, err := fleet.NewBinary(f, p.binary)
+	if err != nil {
+		p.code = fleet.CodeRefused
+		return nil, fmt.Errorf("--binary: %w", err)
+	}
+	return way, nil
 }
 
 // fleet checks what was asked for.
