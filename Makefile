@@ -72,6 +72,13 @@ unit: ## the tests of the main module
 race: ## the same under the race detector
 	$(TEST) -race -shuffle=on ./...
 
+.PHONY: arm64
+arm64: bin/tools/emulate ## the tests of the main module for arm64, under qemu (Linux 6.7, qemu-user-static; PKG=./reaper for one package)
+	GOARCH=arm64 $(TEST) -exec $(abspath $<) -shuffle=on $(or $(PKG),./...)
+
+bin/tools/emulate: $(wildcard scripts/emulate/*.go)
+	GOARCH= $(GO) build -trimpath -o $@ ./scripts/emulate
+
 .PHONY: process
 process: build ## the tests of the init as a process, with the release build as the init
 	GRACEINIT_BIN=$(abspath $(OUT)) $(GO) test -count=1 -shuffle=on ./cmd/graceinit
