@@ -60,7 +60,7 @@ func (l *Loop) serve(r *control.Request) {
 func (l *Loop) status() *control.Status {
 	s := l.machine.Status(time.Now())
 	s.Version, s.Started = l.Version, l.began
-	s.Counters.Reaped = l.reaped
+	s.Counters.Reaped = l.reaped + l.watcher.Reaped()
 	for _, h := range l.Listeners {
 		s.Listeners = append(s.Listeners, control.Listener{Name: h.Name, URL: h.URL})
 	}

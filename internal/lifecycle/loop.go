@@ -74,32 +74,52 @@ func (l *Loop) Run() (code int, cause string) {
 	l.watcher.Resume()
 	for l.exit == nil {
 		l.watchForQuiet()
+		l.leaveOrphans()
 		if at, ok := l.machine.Deadline(); ok {
 			timer.Reset(time.Until(at))
 		} else {
 			timer.Stop()
 		}
-		select {
-		case s := <-l.Signals:
-			l.step(Signalled{s})
-		case <-l.watcher.C:
-			l.reap()
-		case n := <-l.Notifications:
-			l.step(n)
-			notify.Discard(n.FDs) // what is to be kept has been copied
-		case r := <-l.Requests:
-			l.serve(r)
-		case e := <-l.effects.probes:
-			l.step(e)
-		case <-timer.C:
-			l.step(Tick{})
-		}
+		work := l.await(timer)
+		l.watcher.Take()
+		work()
 	}
 	l.audience.dismiss()
 	for _, end := range l.AtExit {
 		end()
 	}
 	return l.exit.Code, l.exit.Cause
+}
+
+// await returns what there is to do next.
+func (l *Loop) await(timer *time.Timer) (work func()) {
+	select {
+	case s := <-l.Signals:
+		return func() { l.step(Signalled{s}) }
+	case <-l.watcher.C:
+		return l.reap
+	case n := <-l.Notifications:
+		return func() {
+			l.step(n)
+			notify.Discard(n.FDs) // what is to be kept has been copied
+		}
+	case r := <-l.Requests:
+		return func() { l.serve(r) }
+	case e := <-l.effects.probes:
+		return func() { l.step(e) }
+	case <-timer.C:
+		return func() { l.step(Tick{}) }
+	}
+}
+
+// leaveOrphans leaves those children to the watcher that mean nothing to the machine, while the loop rests.
+func (l *Loop) leaveOrphans() {
+	if l.WarnOnReap {
+		return
+	}
+	if keep, ok := l.machine.Awaited(); ok {
+		l.watcher.Leave(keep)
+	}
 }
 
 // watchForQuiet arranges for OnQuiet. One timer runs at most, and none in an init that has settled: an idle

@@ -360,6 +360,35 @@ func (m *Machine) otherExited(pid int, status reaper.Status) {
 	}
 }
 
+// Awaited lists the children whose end means something. It is false where that may be any child's: in an upgrade, and
+// while the life begins or ends.
+func (m *Machine) Awaited() (pids []int, ok bool) {
+	if m.state != Running || m.up != nil || m.pending != nil || m.awaitsPIDFile() {
+		return nil, false
+	}
+	pids = append(pids, m.main.PID)
+	if m.guard != 0 {
+		pids = append(pids, m.guard)
+	}
+	if m.past != nil && m.past.successor.PID != 0 {
+		pids = append(pids, m.past.successor.PID)
+	}
+	for _, h := range m.helpers {
+		if h.pid != 0 {
+			pids = append(pids, h.pid)
+		}
+	}
+	for _, s := range m.strays {
+		pids = append(pids, s.id.PID)
+	}
+	for pid := range m.said {
+		if pid != m.main.PID {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, true
+}
+
 // childless ends what can only wait for children.
 func (m *Machine) childless() {
 	switch {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -221,8 +222,29 @@ func (w *world) reapAll() {
 		if main, _ := w.machine.Main(); main == dead.ID {
 			w.code = dead.status.ExitCode()
 		}
-		w.step(ChildExited{PID: dead.PID, Status: dead.status})
+		if awaited, ok := w.machine.Awaited(); ok && !slices.Contains(awaited, dead.PID) {
+			w.orphanExited(dead)
+		} else {
+			w.step(ChildExited{PID: dead.PID, Status: dead.status})
+		}
 	}
+}
+
+// orphanExited is about a child that the machine does not await: the watcher may have reaped it without a word, so
+// whether it is told of its end must change nothing.
+func (w *world) orphanExited(dead *process) {
+	if dead.PID%2 == 0 {
+		return
+	}
+	before := w.machine.State()
+	deadline, timed := w.machine.Deadline()
+	actions := w.machine.Step(w.now, ChildExited{PID: dead.PID, Status: dead.status})
+	if !timed || w.now.Before(deadline) { // else it is time for something else
+		if after, _ := w.machine.Deadline(); len(actions) > 0 || w.machine.State() != before || after != deadline {
+			w.fail("the end of pid %d, which is not awaited, led to %v", dead.PID, actions)
+		}
+	}
+	w.carryOut(actions, nil)
 }
 
 func (w *world) step(e Event) {

@@ -66,6 +66,19 @@ func (in Inherited) WithMask(f func()) {
 	f()
 }
 
+// Blocked runs f on a thread in which every signal is blocked. A thread that f makes, unknown to the runtime, starts so.
+func Blocked(f func()) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	all := ^Set(0)
+	var own Set
+	if err := sigprocmask(unix.SIG_SETMASK, &all, &own); err != nil {
+		return err
+	}
+	f()
+	return sigprocmask(unix.SIG_SETMASK, &own, nil)
+}
+
 // Ignore makes the kernel discard the signal.
 func Ignore(s Signal) error { return setDisposition(s, &sigaction{handler: sigIgn}) }
 
