@@ -157,8 +157,12 @@ func eachThread(proc string, pid int, f func(dir string) error) error {
 // Memory is what a process has in RAM, in bytes.
 type Memory struct {
 	RSS uint64
+	// PSS counts a page that several processes share by its part.
+	PSS uint64
 	// Anonymous is the part that is not a page of a file: what the process itself allocated.
 	Anonymous uint64
+	// PrivateDirty is what would be free if the process alone ended: nobody shares it and no file has it.
+	PrivateDirty uint64
 }
 
 // ReadMemory reads smaps_rollup, which is exact. VmRSS in status is batched per CPU and off by some hundred kB.
@@ -168,13 +172,14 @@ func ReadMemory(proc string, pid int) (Memory, error) {
 		return Memory{}, err
 	}
 	var m Memory
-	if m.RSS, err = field(b, "Rss"); err != nil {
-		return Memory{}, err
+	for name, value := range map[string]*uint64{"Rss": &m.RSS, "Pss": &m.PSS, "Anonymous": &m.Anonymous, "Private_Dirty": &m.PrivateDirty} {
+		kilobytes, err := field(b, name)
+		if err != nil {
+			return Memory{}, err
+		}
+		*value = kilobytes << 10
 	}
-	if m.Anonymous, err = field(b, "Anonymous"); err != nil {
-		return Memory{}, err
-	}
-	return Memory{RSS: m.RSS << 10, Anonymous: m.Anonymous << 10}, nil
+	return m, nil
 }
 
 // field reads a number from the "Name: value" lines of the files in /proc.

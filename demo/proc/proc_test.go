@@ -50,7 +50,8 @@ func TestThisProcess(t *testing.T) {
 	if i < 0 || list[i].PPID != os.Getppid() {
 		t.Errorf("process %d is not in the table with parent %d", pid, os.Getppid())
 	}
-	if m, err := ReadMemory("/proc", pid); err != nil || m.RSS < 1<<20 || m.Anonymous >= m.RSS {
+	if m, err := ReadMemory("/proc", pid); err != nil || m.RSS < 1<<20 || m.Anonymous >= m.RSS || m.PSS > m.RSS || m.PSS == 0 ||
+		m.PrivateDirty > m.RSS || m.PrivateDirty == 0 {
 		t.Errorf("memory %+v, %v", m, err)
 	}
 	if s, err := ReadSwitches("/proc", pid); err != nil || s.Threads < 2 || s.Voluntary == 0 {
