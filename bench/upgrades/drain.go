@@ -1,0 +1,131 @@
+package upgrades
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/graceinit/graceinit/internal/procfs"
+)
+
+// Look is how long one look at the connections of a predecessor takes that drains.
+type Look struct {
+	Connections int       `json:"connections"`
+	Took        []float64 `json:"took_ms"`
+}
+
+// Drain is what a long drain costs.
+type Drain struct {
+	Connections int     `json:"connections"`
+	Seconds     float64 `json:"seconds"`
+	CPU         float64 `json:"cpu_ms"` // of graceinit
+	Left        int     `json:"left"`   // connections that were still open at the end
+}
+
+// manyConnections is how many a drain is measured with.
+func (p *plan) manyConnections() int {
+	if p.Short {
+		return 100
+	}
+	return 10_000
+}
+
+// look does what graceinit does: the process table, the predecessor's sockets, and which of them are connections. Both ends
+// of every connection are in this network namespace, so the kernel has twice as many to tell of as in a container.
+func (p *plan) look() (Look, error) {
+	result := Look{Connections: p.manyConnections()}
+	w := named(byHand)
+	o, err := open(w, p.setting(1), result.Connections)
+	if err != nil {
+		return result, err
+	}
+	defer o.close()
+	serving, err := below(o.pid1.PID, w.serves)
+	if err != nil {
+		return result, err
+	}
+	for range 50 {
+		began := monotonic()
+		n, err := connections(serving[0])
+		took := monotonic() - began
+		if err != nil {
+			return result, err
+		}
+		if n != result.Connections {
+			return result, fmt.Errorf("a look finds %d of %d connections", n, result.Connections)
+		}
+		result.Took = append(result.Took, ms(took))
+	}
+	fmt.Printf("upgrades: %d looks at %d connections\n", len(result.Took), result.Connections)
+	return result, nil
+}
+
+func connections(pid int) (int, error) {
+	table, err := procfs.Take()
+	if err != nil {
+		return 0, err
+	}
+	server := table.Get(pid)
+	if server == nil {
+		return 0, errors.New("the server has gone")
+	}
+	procfs.Inspect(server)
+	table.Established, table.EstablishedErr = procfs.Established()
+	n, known := table.Connections(server)
+	if !known {
+		return 0, errors.Join(errors.New("the connections cannot be seen"), server.FDsErr, table.EstablishedErr)
+	}
+	return n, nil
+}
+
+// drain lets a predecessor drain for long, with connections that stay, and takes graceinit's CPU meanwhile.
+func (p *plan) drain() (Drain, error) {
+	long := time.Minute
+	if p.Short {
+		long = time.Second
+	}
+	result := Drain{Connections: p.manyConnections(), Seconds: long.Seconds()}
+	fmt.Printf("upgrades: a drain of %v with %d connections\n", long, result.Connections)
+	s := p.setting(1)
+	s.grace = long + time.Minute
+	o, err := open(named(spawn), s, result.Connections)
+	if err != nil {
+		return result, err
+	}
+	defer o.close()
+	t, err := o.trigger()
+	if err != nil {
+		return result, err
+	}
+	ctx, stop := within(patience)
+	defer stop()
+	if _, err := firstBy(ctx, s.addresses[0], t.old); err != nil {
+		return result, err
+	}
+	before, err := o.cpu()
+	if err != nil {
+		return result, err
+	}
+	pass(long)
+	after, err := o.cpu()
+	if err != nil {
+		return result, err
+	}
+	result.CPU = ms(after - before)
+	left, err := o.idle.look()
+	result.Left = left.Open
+	if err == nil && left.Open != result.Connections {
+		err = fmt.Errorf("%d of %d connections are left: nobody drains", left.Open, result.Connections)
+	}
+	return result, err
+}
+
+// named finds a way.
+func named(name string) *way {
+	for _, w := range ways() {
+		if w.name == name {
+			return &w
+		}
+	}
+	panic("there is no way of the name " + name)
+}
