@@ -42,7 +42,7 @@ var theThread thread
 // clone starts the thread. The result is its id, or a negative errno.
 func clone(stack unsafe.Pointer) int
 
-// startThread starts the thread, which waits for the first Resume.
+// startThread starts the thread.
 func startThread() (*os.File, error) {
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -50,7 +50,6 @@ func startThread() (*os.File, error) {
 	}
 	t := &theThread
 	t.event, t.one = int32(event), 1
-	t.told.Store(1)
 	var id int
 	if err = signals.Blocked(func() { id = clone(unsafe.Pointer(&t.stack[len(t.stack)-2])) }); err == nil && id < 0 {
 		err = syscall.Errno(-id)

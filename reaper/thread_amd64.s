@@ -23,7 +23,6 @@
 // call changes RAX, RCX and R11 only.
 TEXT ·run(SB), NOSPLIT|NOFRAME, $0
 	LEAQ ·theThread(SB), R15
-	JMP  sleep
 
 watch:
 	MOVL $SYS_waitid, AX

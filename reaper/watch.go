@@ -24,41 +24,51 @@ type Watcher struct {
 	// The receiver reaps what it wants and then calls Resume.
 	C <-chan struct{}
 
-	resume chan struct{} // of the goroutine, nil where there is the thread
+	dead     chan struct{} // C
+	threaded bool
+	resume   chan struct{} // of the goroutine in the thread's place
 }
 
 // maxKept is how many processes can be kept from the watcher.
 const maxKept = 8
 
-// Watch starts watching. The caller first calls Resume, after it has started its first process.
+// Watch returns the watcher, which begins its work with the first Resume: after the caller has started its first
+// process.
 func Watch() *Watcher {
 	// With the runtime's handler every death would interrupt a thread for nothing; with an inherited SIG_IGN
 	// the kernel would discard every status (wait(2), NOTES).
 	_ = signals.Default(signals.Signal(syscall.SIGCHLD))
 	dead := make(chan struct{})
-	w := &Watcher{C: dead}
-	if event, err := startThread(); err == nil {
-		go relay(event, dead)
-	} else {
-		w.resume = make(chan struct{}, 1)
-		go w.watch(dead)
-	}
-	return w
+	return &Watcher{C: dead, dead: dead}
 }
 
 // Resume asks for the next report.
 func (w *Watcher) Resume() {
-	if w.resume != nil {
-		w.resume <- struct{}{}
-	} else {
+	switch {
+	case w.threaded:
 		theThread.resume()
+	case w.resume != nil:
+		w.resume <- struct{}{}
+	default:
+		w.begin()
 	}
+}
+
+func (w *Watcher) begin() {
+	if event, err := startThread(); err == nil {
+		w.threaded = true
+		go relay(event, w.dead)
+		return
+	}
+	w.resume = make(chan struct{}, 1)
+	w.resume <- struct{}{}
+	go w.watch()
 }
 
 // Leave leaves every child to the watcher but those to be kept, until Take. Where it cannot do that it goes on reporting
 // all of them.
 func (w *Watcher) Leave(keep []int) {
-	if w.resume == nil {
+	if w.threaded {
 		theThread.leaveAllBut(keep)
 	}
 }
@@ -66,7 +76,7 @@ func (w *Watcher) Leave(keep []int) {
 // Take makes the caller the only one to reap again. Whoever is dead or alive when it returns stays so: until
 // Leave a pid that was not reaped cannot mean another process.
 func (w *Watcher) Take() {
-	if w.resume == nil {
+	if w.threaded {
 		theThread.take()
 	}
 }
@@ -86,11 +96,11 @@ func relay(event *os.File, dead chan<- struct{}) {
 }
 
 // watch is the goroutine in the thread's place.
-func (w *Watcher) watch(dead chan<- struct{}) {
+func (w *Watcher) watch() {
 	runtime.LockOSThread() // the thread stays blocked; other goroutines should not be moved around it
 	for range w.resume {
 		awaitDeath()
-		dead <- struct{}{}
+		w.dead <- struct{}{}
 	}
 }
 

@@ -54,9 +54,11 @@ func TestLeavesToTheThread(t *testing.T) {
 	if known := runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"; !known {
 		t.Skip("there is no thread on " + runtime.GOARCH)
 	}
-	if Watch().resume != nil {
+	w := Watch()
+	if w.Resume(); !w.threaded {
 		t.Error("there should be a thread")
 	}
+	<-w.C // there are no children
 }
 
 // shell starts a script.
@@ -135,7 +137,7 @@ func leave() error {
 	if all := byUs + more + rest + int(w.Reaped()); err != nil || all != orphans {
 		return fmt.Errorf("%d orphans were reaped, %d of them by the watcher; want %d: %v", all, w.Reaped(), orphans, err)
 	}
-	if w.resume == nil && w.Reaped() == 0 {
+	if w.threaded && w.Reaped() == 0 {
 		return errors.New("the thread reaped nothing")
 	}
 	w.Resume()
@@ -209,7 +211,7 @@ func take() error {
 	}
 	w.Leave([]int{keeper}) // and then by the watcher
 	w.Resume()
-	if w.resume != nil {
+	if !w.threaded {
 		return nil // there is no thread, and nothing is left to it
 	}
 	for IsChild(child) {

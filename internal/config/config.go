@@ -175,13 +175,15 @@ func (inv *Invocation) validateSpawn() error {
 // anybody's: of a Kubernetes service called graceinit, for example.
 func Misspelt(environ []string) (errs []error) {
 	var names []string
-	for _, o := range options(&Settings{}) {
-		names = append(names, EnvName(o.long))
-	}
 	for _, variable := range environ {
 		name, _, _ := strings.Cut(variable, "=")
 		if !strings.HasPrefix(name, EnvPrefix+"_") {
 			continue
+		}
+		if names == nil {
+			for _, o := range options(&Settings{}) {
+				names = append(names, EnvName(o.long))
+			}
 		}
 		if meant := commands.Similar(name, names); meant != "" && meant != name {
 			errs = append(errs, fmt.Errorf("%s is no setting and was ignored: did you mean %s?", name, meant))

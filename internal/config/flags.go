@@ -52,12 +52,16 @@ const catatonitLicense = 'L'
 
 // parseFlags sets s from the arguments and returns what follows the options.
 func parseFlags(args []string, s *Settings) (Request, []string, error) {
-	opts := options(s)
+	var opts []*option
 	for len(args) > 0 {
 		arg := args[0]
-		switch {
-		case arg == "--":
+		if arg == "--" {
 			return Run, args[1:], nil
+		}
+		if opts == nil { // as late as this: most command lines have no flag, and the tags take a while to read
+			opts = options(s)
+		}
+		switch {
 		case strings.HasPrefix(arg, "--"):
 			name, value, hasValue := strings.Cut(arg[2:], "=")
 			o := find(opts, func(o *option) bool { return o.long == name })

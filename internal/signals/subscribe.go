@@ -41,11 +41,12 @@ func Subscribe() (<-chan Signal, error) {
 		return nil, fmt.Errorf("cannot make a pipe for signals: %w", err)
 	}
 	pipeWriteEnd, ownPID = int32(pipe[1]), int32(os.Getpid())
+	act := ourAction()
 	for s := Signal(1); s <= Last; s++ {
 		if FateOf(s) != Forward {
 			continue
 		}
-		if err := catch(s); err != nil {
+		if err := catch(s, &act); err != nil {
 			return nil, fmt.Errorf("cannot catch %s: %w", s, err)
 		}
 	}
@@ -55,22 +56,27 @@ func Subscribe() (<-chan Signal, error) {
 	return c, nil
 }
 
-// catch installs the handler as the runtime installs its own: on the signal stack, all signals blocked
-// while it runs, restarting system calls.
-func catch(s Signal) error {
-	const saSiginfo, saOnStack, saRestart = 0x4, 0x08000000, 0x10000000 // asm-generic/signal-defs.h
-	old, err := disposition(s)
-	if err != nil {
+// catch installs the handler, and keeps what was there if it is the runtime's.
+func catch(s Signal, act *sigaction) error {
+	var old sigaction
+	if err := rtSigaction(s, act, &old); err != nil {
 		return err
 	}
 	if old.handler != sigDfl && old.handler != sigIgn {
 		runtimeHandler[s] = old.handler
 	}
+	return nil
+}
+
+// ourAction has the handler called as the runtime has its own: on the signal stack, all signals blocked while it
+// runs, restarting system calls.
+func ourAction() sigaction {
+	const saSiginfo, saOnStack, saRestart = 0x4, 0x08000000, 0x10000000 // asm-generic/signal-defs.h
 	act := likeRuntime()
 	act.handler = handlerAddress()
 	act.flags |= saSiginfo | saOnStack | saRestart
 	act.mask = ^Set(0)
-	return setDisposition(s, &act)
+	return act
 }
 
 // likeRuntime returns what the runtime's dispositions have for SA_RESTORER, which x86-64 demands.
