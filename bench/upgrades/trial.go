@@ -98,7 +98,7 @@ func (t triggered) finish(l *life, result *Trial) error {
 
 // underLoad upgrades a server once, in the middle of a load.
 func (o *opened) underLoad(before, during time.Duration, result *Trial) error {
-	const warm = 500 * time.Millisecond
+	const warm = 300 * time.Millisecond
 	load := startLoad(o.addresses)
 	pass(warm + before)
 	t, err := o.trigger()
@@ -234,6 +234,17 @@ func (o *opened) heldStill(result *Trial) error {
 	}
 	result.Answer = ms(earliest - t.at)
 	result.Reasons = result.Reasons[:min(len(result.Reasons), 5)]
+	// A predecessor of grace waits in accept(2), since it has handed its listeners on as blocking sockets, and stops only when
+	// another connection comes (grace's own doing: it does so without graceinit too).
+	ctx, stop := within(patience)
+	defer stop()
+	go func() {
+		for ctx.Err() == nil {
+			c := client{server: o.addresses[0], once: true}
+			_, _ = c.ask() // whoever answers
+			pass(10 * time.Millisecond)
+		}
+	}()
 	return t.finish(o.life, result)
 }
 

@@ -193,6 +193,9 @@ func (p *plan) trial(w *way, st step, measure func(*opened, *Trial) error) (Tria
 func (p *plan) setting(listeners int) *setting {
 	const port, perLife = 8080, 1024
 	s := &setting{graceinit: p.Init, app: p.App, workers: 1}
+	if p.Short {
+		s.grace = 200 * time.Millisecond
+	}
 	for i := range listeners {
 		n := p.lives*perLife + i + 1
 		s.addresses = append(s.addresses, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(10 + n>>16), byte(n >> 8), byte(n)}), port))
