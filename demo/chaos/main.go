@@ -1,0 +1,189 @@
+// Command chaos lets everything go wrong under an init that can, at random, and looks whether it keeps its promises.
+// It needs root and no container engine. docs/reliability.md describes the faults, the oracle and the figures.
+//
+// A run is a row of episodes. An episode is one life of the init with its app under load: storms of faults with a calm
+// behind each, in which the init has to be as it was, and an end. What happens in it follows from the seed and the
+// episode's number alone, so an episode can be run again; how the machine schedules it does not.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/graceinit/graceinit/demo/churn"
+	"github.com/graceinit/graceinit/demo/gracedemo"
+	"github.com/graceinit/graceinit/demo/pidns"
+)
+
+type options struct {
+	init    string
+	seed    uint64
+	length  time.Duration
+	lanes   int
+	only    string
+	episode uint64
+	clock   bool
+	growth  int64
+	orphans int
+	report  string
+	table   string
+	doc     string
+	verbose bool
+}
+
+func main() {
+	pidns.Main()
+	churn.Main()
+	rolesMain()
+	var o options
+	flag.StringVar(&o.init, "init", "", "the init (default bin/graceinit of this repository)")
+	flag.Uint64Var(&o.seed, "seed", 0, "of the random numbers (default: a new one)")
+	flag.DurationVar(&o.length, "for", 20*time.Minute, "begin no episode after this `time`")
+	flag.IntVar(&o.lanes, "lanes", 2, "episodes at a time")
+	flag.StringVar(&o.only, "only", "", "only these `faults`, by name or by what it begins with, separated by commas")
+	flag.Uint64Var(&o.episode, "episode", 0, "only the episode with this `number`")
+	flag.BoolVar(&o.clock, "clock", false, "also step this machine's clock, by seconds and hours, and back at once")
+	flag.Int64Var(&o.growth, "growth", 1024, "`kB` by which the init's memory at rest may grow in an episode")
+	flag.IntVar(&o.orphans, "orphans", 50_000, "how many orphans at once, at most")
+	flag.StringVar(&o.report, "report", "", "write the figures to this `file`, as JSON")
+	flag.StringVar(&o.table, "table", "", "run nothing: merge these `reports`, separated by commas, into one table")
+	flag.StringVar(&o.doc, "doc", "", "with -table: put it between the markers in this `file`")
+	flag.BoolVar(&o.verbose, "v", false, "show what happens")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "chaos: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	if o.table != "" {
+		exitWith(merge(strings.Split(o.table, ","), o.doc))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	exitWith(run(ctx, o))
+}
+
+func exitWith(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "chaos: %v\n", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// errViolated says that the init did not keep a promise.
+var errViolated = errors.New("the oracle was violated")
+
+func run(ctx context.Context, o options) error {
+	if os.Geteuid() != 0 {
+		return errors.New("it needs root")
+	}
+	if o.seed == 0 {
+		o.seed = rand.Uint64N(1_000_000) + 1
+	}
+	kit, err := newKit(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer kit.Close()
+	total := newReport(o, kit)
+	fmt.Printf("chaos: seed %d, %s, %s\n", o.seed, kit.version, total.Kernel)
+	for _, why := range kit.leftOut {
+		fmt.Printf("chaos: left out: %s\n", why)
+	}
+
+	var next atomic.Uint64
+	var lanes sync.WaitGroup
+	var show sync.Mutex
+	began := time.Now()
+	for lane := range o.lanes {
+		lanes.Go(func() {
+			for ctx.Err() == nil && (time.Since(began) < o.length || o.episode != 0) {
+				number := next.Add(1)
+				if o.episode != 0 {
+					if number > 1 {
+						return
+					}
+					number = o.episode
+				}
+				e := live(ctx, kit, newPlan(o.seed, number, kit.choice), lane)
+				if ctx.Err() != nil {
+					return // cut off: what it saw is our doing
+				}
+				show.Lock()
+				total.add(e)
+				e.show(o)
+				show.Unlock()
+			}
+		})
+	}
+	lanes.Wait()
+	total.Seconds = time.Since(began).Seconds()
+	total.print(os.Stdout)
+	if o.report != "" {
+		if err := total.save(o.report); err != nil {
+			return err
+		}
+	}
+	if n := len(total.Violations); n > 0 {
+		return fmt.Errorf("%w in %d episodes of %d", errViolated, n, total.Episodes)
+	}
+	if total.Episodes == 0 {
+		return errors.New("no episode came to its end")
+	}
+	return nil
+}
+
+// show prints one line for the episode, and what happened in it if that was wrong.
+func (e *episode) show(o options) {
+	switch {
+	case len(e.violations) > 0:
+		fmt.Printf("\n--- episode %d violates the oracle\n%s", e.plan.Number, e.log)
+		for _, v := range e.violations {
+			fmt.Printf("VIOLATION %s\n", v)
+		}
+		fmt.Printf("--- to run it again: make chaos CHAOSFLAGS=\"-seed %d -episode %d%s\"\n\n", o.seed, e.plan.Number, again(o))
+	case o.verbose:
+		fmt.Printf("\n--- episode %d\n%s", e.plan.Number, e.log)
+	}
+	fmt.Printf("chaos: episode %d: %s, %.0f s, %d requests (%d explained failures), %s\n", e.plan.Number, e.plan.App,
+		e.took.Seconds(), e.requests, e.explained, e.outcome)
+}
+
+// again are the flags that the plan depends on beside the seed.
+func again(o options) string {
+	out := ""
+	if o.only != "" {
+		out += " -only '" + o.only + "'"
+	}
+	if o.clock {
+		out += " -clock"
+	}
+	return out
+}
+
+// repository is the root of the one that contains the working directory.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	return gracedemo.Root(dir)
+}
+
+func (o options) initPath(root string) string {
+	if o.init == "" {
+		return filepath.Join(root, "bin", "graceinit")
+	}
+	return o.init
+}

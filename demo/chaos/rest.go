@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/demo/proc"
+	"github.com/graceinit/graceinit/test/container/load"
+)
+
+const (
+	// restLimit is how long the init may take to come to rest: an upgrade that was triggered in the storm, one more that
+	// was held meanwhile, each with all of its timeouts, a rollback, and a busy machine.
+	restLimit = 60 * time.Second
+	// giveBackLimit is how long it may take to give back memory, and to drop clients that hold their connections.
+	giveBackLimit = 20 * time.Second
+	// settled is how long after an upgrade a client may meet the close of a connection that the predecessor held.
+	settled = 3 * time.Second
+)
+
+// figures of the init that must not grow.
+type figures struct {
+	rss int64 // kB
+	fds int
+}
+
+// now is the time on the load's clock.
+func (e *episode) now() time.Duration {
+	if e.load == nil {
+		return 0
+	}
+	return e.load.Since()
+}
+
+// ask asks the init for its status.
+func (e *episode) ask() (s status, err error) {
+	out, code, err := e.inside(e.kit.init, "status", "--json")
+	if err != nil {
+		return s, err
+	}
+	if code != 0 {
+		return s, fmt.Errorf("graceinit status: exit code %d: %.200s", code, out)
+	}
+	l := line{Status: &s}
+	if err := json.Unmarshal([]byte(out), &l); err != nil {
+		return s, err
+	}
+	e.watch.see(s)
+	return s, nil
+}
+
+// calm waits until the init rests with one generation of its app and nothing else.
+func (e *episode) calm(when string) bool {
+	var problem string
+	ok := e.until(restLimit, func() bool {
+		s, err := e.ask()
+		switch {
+		case err != nil:
+			problem = err.Error()
+		case s.State != "running" || !s.Ready || s.Main == nil || s.Upgrade != nil || s.Successor != nil || s.Predecessor != nil:
+			problem = fmt.Sprintf("it is %s, ready %v, an upgrade in progress %v, main process %v, successor %v, predecessor %v",
+				s.State, s.Ready, s.Upgrade != nil, s.Main, s.Successor, s.Predecessor)
+		default:
+			problem = e.left()
+		}
+		return problem == ""
+	})
+	if e.gone() {
+		e.ended = true
+		e.unasked()
+		return false
+	}
+	if !ok {
+		e.violate("%s the init does not come to rest: %s", when, problem)
+		return false
+	}
+	if !e.answers(10 * time.Second) {
+		e.violate("%s the app does not answer, although the init says that it is ready", when)
+		return false
+	}
+	return e.measure(when)
+}
+
+// left tells what there is beside the init and one generation of the app.
+func (e *episode) left() string {
+	list, err := proc.List(e.proc())
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	children := 0
+	for _, p := range list {
+		switch {
+		case p.PID == 1 || p.PPID == 0: // the init, and who comes from outside
+		case p.Zombie() && p.PPID != 1 && e.plan.App == grace:
+			// grace does not wait for a successor that failed, and nobody else can.
+		case p.Zombie():
+			out = append(out, fmt.Sprintf("zombie %d (%s) of %d", p.PID, p.Comm, p.PPID))
+		case p.PPID == 1:
+			children++
+			if children > 1 {
+				out = append(out, fmt.Sprintf("process %d (%s), state %c", p.PID, p.Comm, p.State))
+			}
+		}
+	}
+	if children == 0 {
+		out = append(out, "no app")
+	}
+	return strings.Join(out, ", ")
+}
+
+// measure waits until the init has given back what the storm made it take.
+func (e *episode) measure(when string) bool {
+	var f figures
+	var err error
+	fits := func() bool {
+		f, err = e.figures()
+		return err == nil && (e.base == figures{} || f.fds <= e.base.fds && f.rss <= e.base.rss+e.kit.growth)
+	}
+	if e.base == (figures{}) {
+		e.wait(1500 * time.Millisecond) // the init gives its memory back a second after it has done something
+	}
+	if !e.until(giveBackLimit, fits) && !e.gone() {
+		e.violate("%s the init has %d kB and %d fds, at first it had %d kB and %d fds (%v): %s", when, f.rss, f.fds, e.base.rss, e.base.fds, err, e.fds())
+		return false
+	}
+	e.last = f
+	e.log.add("calm %s: RSS %d kB, %d fds", when, f.rss, f.fds)
+	return true
+}
+
+func (e *episode) figures() (figures, error) {
+	m, err := proc.ReadMemory("/proc", e.ns.PID)
+	if err != nil {
+		return figures{}, err
+	}
+	f := figures{rss: int64(m.RSS >> 10)}
+	f.fds, err = e.fewestFDs()
+	e.peak = max(e.peak, peakMemory(e.ns.PID))
+	return f, err
+}
+
+// fewestFDs is what the init keeps: it may be reading /proc itself just now, with an fd or two more.
+func (e *episode) fewestFDs() (least int, err error) {
+	for i := range 20 {
+		n, err := proc.FDs("/proc", e.ns.PID)
+		if err != nil {
+			return 0, err
+		}
+		if i == 0 || n < least {
+			least = n
+		}
+	}
+	return least, nil
+}
+
+// fds are the init's, for a violation.
+func (e *episode) fds() string {
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", e.ns.PID))
+	var out []string
+	for _, l := range links {
+		to, _ := os.Readlink(l)
+		out = append(out, filepath.Base(l)+" "+to)
+	}
+	return strings.Join(out, ", ")
+}
+
+// peakMemory is the most that the process ever had in memory, in kB.
+func peakMemory(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, _ := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// answers waits until the app answers a fresh request.
+func (e *episode) answers(limit time.Duration) bool {
+	return e.until(limit, func() bool {
+		_, err := load.Get(context.Background(), e.loadConfig(), 5*time.Second)
+		return err == nil
+	})
+}
+
+// succeed does an upgrade that must go well.
+func (e *episode) succeed() bool {
+	begin := e.now()
+	out, code, err := e.inside(e.kit.init, "upgrade")
+	e.change(begin, e.now()+settled)
+	if err != nil || code != 0 {
+		e.violate("a good upgrade at rest: exit code %d (%v): %s", code, err, out)
+		return false
+	}
+	e.count("upgrade at rest", 1)
+	return e.calm("after an upgrade")
+}
+
+// proc is the container's /proc, even where the container cannot see it.
+func (e *episode) proc() string { return fmt.Sprintf("/proc/self/fd/%d", e.procDir.Fd()) }
+
+// send signals a process of the container by its pid there.
+func (e *episode) send(pid int, sig syscall.Signal) error {
+	// A directory of /proc does for a pidfd (pidfd_send_signal(2)).
+	fd, err := unix.Open(filepath.Join(e.proc(), strconv.Itoa(pid)), unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}

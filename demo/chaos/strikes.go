@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/demo/proc"
+)
+
+// trigger asks for an upgrade as `docker kill -s USR2` does.
+func (e *episode) trigger() error {
+	e.count("upgrade signals", 1)
+	return e.ns.Signal(syscall.SIGUSR2)
+}
+
+// upgradeFor triggers an upgrade, by signal or over the socket, and lets it go on for a while.
+func (k *strike) upgradeFor(d time.Duration) error {
+	if k.IntN(2) == 0 {
+		if err := k.trigger(); err != nil {
+			return err
+		}
+	} else if out, code, err := k.inside(k.kit.init, "upgrade", "--no-wait"); err != nil || code != 0 {
+		k.log.add("upgrade --no-wait: exit code %d (%v): %.200s", code, err, out)
+	}
+	k.wait(d)
+	return nil
+}
+
+// badSuccessor has the init upgrade to an executable that goes wrong.
+func (k *strike) badSuccessor(b bad) error {
+	code, err := k.put(b)
+	if err != nil {
+		return err
+	}
+	k.count(1)
+	if b.name == "dies in probation" {
+		defer k.broken(b.name)()
+		if k.App() != spawn || k.plan.Probation == 0 || k.hampered {
+			k.dies(death{code: code, why: b.name})
+		}
+	} else if k.hampered || k.plan.StopFirst {
+		// With nobody left to serve, the container ends with the code of whoever was there last.
+		k.dies(death{code: code, why: b.name})
+		k.dies(death{code: k.exitCode(), why: "its predecessor, which could not be started anew"})
+	}
+	if k.IntN(3) == 0 {
+		return k.upgradeFor(k.length)
+	}
+	out, code, err := k.inside(k.kit.init, "upgrade")
+	if err == nil && code == 0 && b.name != "dies in probation" {
+		k.log.add("upgrade to one that %s: %s", b.what, out)
+	}
+	return err
+}
+
+// App is the kind of the app.
+func (e *episode) App() string { return e.plan.App }
+
+// flip has good and bad executables take turns.
+func (k *strike) flip() error {
+	for end := time.Now().Add(k.length); time.Now().Before(end) && !k.gone(); {
+		b := badSuccessors[k.IntN(len(badSuccessors))]
+		if b.name == "dies in probation" || b.spawn && k.plan.App != spawn || k.IntN(2) == 0 {
+			if err := k.install(); err != nil {
+				return err
+			}
+		} else {
+			code, err := k.put(b)
+			if err != nil && !os.IsNotExist(err) {
+				return err
+			}
+			if k.plan.StopFirst {
+				k.dies(death{code: code, why: b.name})
+				k.dies(death{code: k.exitCode(), why: "its predecessor, which could not be started anew"})
+			}
+		}
+		k.count(1)
+		if err := k.upgradeFor(time.Duration(k.IntN(200)) * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// role is what a process is in an upgrade.
+type role string
+
+const (
+	helpers     role = "helper"
+	successor   role = "successor"
+	predecessor role = "predecessor"
+)
+
+func (r role) what() string {
+	if r == helpers {
+		return "the exec shim, the --check command or the probe"
+	}
+	return "the " + string(r)
+}
+
+// find looks for a process in a role. old is the main process before the upgrade.
+func (e *episode) find(who role, old int) int {
+	if who == predecessor {
+		return old
+	}
+	list, err := proc.List(e.proc())
+	if err != nil {
+		return 0
+	}
+	for _, p := range list {
+		if p.PID == 1 || p.PID == old || p.PPID == 0 || p.Zombie() {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join(e.proc(), strconv.Itoa(p.PID), "cmdline"))
+		if err != nil {
+			continue
+		}
+		name, _, _ := strings.Cut(string(cmdline), "\x00")
+		helper := strings.HasPrefix(name, "graceinit:") || strings.Contains(string(cmdline), roleHelper)
+		app := !helper && !p.Forked && strings.Contains(string(cmdline), e.app)
+		if who == helpers && helper || who == successor && app {
+			return p.PID
+		}
+	}
+	return 0
+}
+
+// hit kills or stops somebody at a random moment of a good upgrade.
+func (k *strike) hit(who role, kill bool) error {
+	if err := k.install(); err != nil {
+		return err
+	}
+	old := k.watch.main()
+	var asked sync.WaitGroup
+	asked.Go(func() { _ = k.upgradeFor(0) })
+	defer asked.Wait()
+	// From its appearance, mostly soon.
+	after := time.Duration(k.IntN(1+k.IntN(1000))) * time.Millisecond
+	if who == helpers {
+		after = time.Duration(k.IntN(1+k.IntN(20))) * time.Millisecond
+	}
+	pid := 0
+	for deadline := time.Now().Add(3 * time.Second); pid == 0; {
+		if pid = k.find(who, old); pid == 0 && (time.Now().After(deadline) || !k.wait(time.Millisecond)) {
+			return nil // there was none
+		}
+	}
+	k.wait(after)
+	sig, length := syscall.SIGKILL, time.Duration(0)
+	if !kill {
+		sig, length = syscall.SIGSTOP, k.length
+	}
+	phase := k.watch.phase()
+	mended := func() {}
+	if who != helpers {
+		mended = k.broken(fmt.Sprintf("%s to the %s", unix.SignalName(sig), who))
+		// A successor's death ends the container only where nobody is left to serve.
+		if kill && (who == predecessor || withoutProbation(&k.plan) || k.hampered) {
+			k.dies(death{pid: pid, code: 128 + int(syscall.SIGKILL), why: "SIGKILL to the " + string(who)})
+			if k.plan.App != spawn || k.hampered {
+				// The predecessor had begun to go, and there is nobody else.
+				k.dies(death{code: k.exitCode(), why: "the predecessor, whose successor was killed"})
+				k.dies(death{code: 128 + int(syscall.SIGKILL), why: "SIGKILL to the " + string(who)})
+			}
+		}
+		if !kill {
+			k.dies(death{pid: pid, code: 128 + int(syscall.SIGKILL), why: "stopped for longer than a timeout"})
+			k.dies(death{pid: pid, code: 128 + int(syscall.SIGABRT), why: "stopped for longer than its watchdog"})
+		}
+	}
+	if err := k.send(pid, sig); err != nil {
+		mended()
+		return nil // it has ended
+	}
+	k.log.add("%s to the %s, pid %d, %v after it appeared; %s", unix.SignalName(sig), who, pid, after, phase)
+	k.count(1)
+	k.hitIn(sig, who, phase)
+	if !kill {
+		k.wait(length)
+		_ = k.send(pid, syscall.SIGCONT)
+	}
+	mended()
+	return nil
+}
+
+func (e *episode) hitIn(sig syscall.Signal, who role, phase string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hits[fmt.Sprintf("%s: %s, %s", unix.SignalName(sig), who, phase)]++
+}
+
+func (k *strike) pastWatchdog() error {
+	if k.plan.Watchdog == 0 {
+		return nil
+	}
+	main := k.watch.main()
+	k.dies(death{pid: main, code: 128 + int(syscall.SIGABRT), why: "its watchdog"})
+	k.dies(death{pid: main, code: 128 + int(syscall.SIGKILL), why: "its watchdog, and the kill timeout"})
+	mended := k.broken(k.name)
+	if err := k.send(main, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	k.count(1)
+	k.wait(k.plan.Watchdog + k.length)
+	_ = k.send(main, syscall.SIGCONT)
+	mended()
+	return nil
+}
+
+// storms of signals leave these out: they end the container, or it is not for the app to survive them.
+func (k *strike) signals() []int {
+	out := make([]int, 0, 400)
+	for len(out) < cap(out) {
+		n := 1 + k.IntN(64)
+		skip := []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTERM}
+		if k.plan.Watchdog > 0 {
+			skip = append(skip, syscall.SIGABRT)
+		}
+		if !slices.Contains(skip, syscall.Signal(n)) {
+			out = append(out, n)
+		}
+	}
+	// A generation that has just been started in the place of another is the main process before it can catch anything.
+	for n := 1; n <= 64; n++ {
+		k.dies(death{code: 128 + n, why: k.name, young: true})
+	}
+	return out
+}
+
+func (k *strike) signalsOutside() error {
+	for _, n := range k.signals() {
+		if err := k.ns.Signal(syscall.Signal(n)); err != nil {
+			return err
+		}
+		k.count(1)
+		if !k.wait(k.length / 400) {
+			break
+		}
+	}
+	return nil
+}
+
+func (k *strike) signalsInside() error {
+	args := []string{k.kit.self, roleRaise}
+	for _, n := range k.signals() {
+		args = append(args, strconv.Itoa(n))
+	}
+	out, code, err := k.inside(args...)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit code %d: %s", code, out)
+	}
+	k.count(len(args) - 2)
+	return err
+}
+
+func (k *strike) triggers() error {
+	ctx, cancel := context.WithTimeout(context.Background(), k.length)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 10 {
+				if ctx.Err() != nil || k.gone() {
+					return
+				}
+				if _, _, err := k.inside(k.kit.init, "upgrade", "--no-wait"); err != nil {
+					return
+				}
+				k.count(1)
+			}
+		})
+	}
+	for range 300 {
+		if k.trigger() != nil || !k.wait(k.length/300) {
+			break
+		}
+		k.count(1)
+	}
+	all.Wait()
+	return nil
+}
