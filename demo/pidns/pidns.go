@@ -133,7 +133,7 @@ func (n *Namespace) own(started chan<- error) {
 	var info unix.Siginfo
 	for unix.Waitid(unix.P_PID, n.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
-	ended := monotonic()
+	ended := Monotonic()
 	n.mu.Lock()
 	n.gone = true
 	n.mu.Unlock()
@@ -183,7 +183,7 @@ func Main() {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		fail(true, "cannot mount /proc: %v", err)
 	}
-	say(report{At: monotonic()})
+	say(report{At: Monotonic()})
 	err := syscall.Exec(os.Args[1], os.Args[2:], os.Environ())
 	fail(false, "cannot execute %s: %v", os.Args[1], err)
 }
@@ -213,10 +213,10 @@ func (n *Namespace) Wait() syscall.WaitStatus {
 	return n.status
 }
 
-// Took is the time from the exec of PID 1 to its end. It waits for the end.
-func (n *Namespace) Took() time.Duration {
+// Ended is when PID 1 ended, on CLOCK_MONOTONIC. It waits for the end.
+func (n *Namespace) Ended() time.Duration {
 	<-n.done
-	return n.ended - n.Began
+	return n.ended
 }
 
 // Kill ends the namespace and waits until it has ended. It may be called again.
@@ -225,8 +225,8 @@ func (n *Namespace) Kill() {
 	<-n.done
 }
 
-// monotonic can be compared between processes, which a time.Time cannot.
-func monotonic() time.Duration {
+// Monotonic is the time on CLOCK_MONOTONIC. It can be compared between processes, which a time.Time cannot.
+func Monotonic() time.Duration {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
 	return time.Duration(ts.Nano())
