@@ -57,7 +57,8 @@ var faults = all()
 func all() []*fault {
 	var out []*fault
 	for _, b := range badSuccessors {
-		f := &fault{name: "successor: " + b.name, how: "the new executable " + b.what, must: servesOn, weight: 2, deadly: whereNothingRuns,
+		f := &fault{name: "successor: " + b.name, how: "the new executable " + b.what, must: servesOn, weight: 2,
+			deadly: func(p *Plan) bool { return p.StopFirst || p.App == grace && b.write != nil },
 			inject: func(k *strike) error { return k.badSuccessor(b) }}
 		if b.spawn {
 			f.apps = spawn
@@ -71,7 +72,8 @@ func all() []*fault {
 	}
 	out = append(out,
 		&fault{name: "successor: replaced meanwhile", how: "good and bad executables take turns at the path while upgrades are triggered",
-			must: "one of them is started, whole; " + servesOn, weight: 3, deadly: whereNothingRuns, inject: (*strike).flip})
+			must: "one of them is started, whole; " + servesOn, weight: 3,
+			deadly: func(p *Plan) bool { return p.StopFirst || p.App == grace }, inject: (*strike).flip})
 	for _, who := range []role{helpers, successor, predecessor} {
 		deadly, must := never, "the upgrade fails or is tried again, "+goesOn
 		switch who {

@@ -29,6 +29,7 @@ func (k *strike) pidsLimit() error {
 	// A Go app that wants one more thread, and gets none, ends with code 2.
 	k.dies(death{code: 2, why: k.name})
 	mended := k.broken(k.name)
+	defer k.graceGivesUp()()
 	if err := k.group.limitPIDs(n + k.IntN(6)); err != nil {
 		return err
 	}
@@ -44,6 +45,7 @@ func (k *strike) memoryLimit() error {
 	k.dies(death{code: 128 + int(syscall.SIGKILL), why: k.name})
 	k.dies(death{code: 2, why: k.name})
 	mended := k.broken(k.name)
+	defer k.graceGivesUp()()
 	main := k.watch.main()
 	// Children of the init inherit its score until they get their own.
 	for pid, score := range map[int]string{1: "-900", main: "-900"} {

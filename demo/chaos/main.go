@@ -54,7 +54,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only these `faults`, by name or by what it begins with, separated by commas")
 	flag.Uint64Var(&o.episode, "episode", 0, "only the episode with this `number`")
 	flag.BoolVar(&o.clock, "clock", false, "also step this machine's clock, by seconds and hours, and back at once")
-	flag.Int64Var(&o.growth, "growth", 1024, "`kB` by which the init's memory at rest may grow in an episode")
+	flag.Int64Var(&o.growth, "growth", 768, "`kB` by which the init's own memory at rest may grow in an episode")
 	flag.IntVar(&o.orphans, "orphans", 50_000, "how many orphans at once, at most")
 	flag.StringVar(&o.report, "report", "", "write the figures to this `file`, as JSON")
 	flag.StringVar(&o.table, "table", "", "run nothing: merge these `reports`, separated by commas, into one table")

@@ -18,7 +18,9 @@ type span struct {
 	why      string
 }
 
-func (s span) String() string { return fmt.Sprintf("%.3fs to %.3fs %s", s.from.Seconds(), s.to.Seconds(), s.why) }
+func (s span) String() string {
+	return fmt.Sprintf("%.3fs to %.3fs %s", s.from.Seconds(), s.to.Seconds(), s.why)
+}
 
 const forever = time.Duration(1<<63 - 1)
 

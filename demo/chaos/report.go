@@ -34,11 +34,12 @@ type report struct {
 	Explained  int            `json:"explained"`
 	Crossed    int            `json:"crossed"`
 	Reaped     int            `json:"reaped"`
-	Orphans    int            `json:"orphans"`    // at once, at most
-	RSSRest    [2]int64       `json:"rss_rest"`   // kB, least and most
-	RSSPeak    int64          `json:"rss_peak"`   // kB
-	RSSGrowth  int64          `json:"rss_growth"` // kB from the first rest of an episode to its last, at most
-	FDs        [2]int         `json:"fds"`        // at rest, least and most
+	Orphans    int            `json:"orphans"`     // at once, at most
+	RSSRest    [2]int64       `json:"rss_rest"`    // kB, least and most
+	RSSPeak    int64          `json:"rss_peak"`    // kB
+	HeapRest   [2]int64       `json:"heap_rest"`   // of these no pages of files
+	HeapGrowth int64          `json:"heap_growth"` // kB from the first rest of an episode to its last, at most
+	FDs        [2]int64       `json:"fds"`         // at rest, least and most
 	LeftOut    []string       `json:"left_out"`
 	Violations []string       `json:"violations"`
 }
@@ -78,23 +79,28 @@ func (r *report) add(e *episode) {
 	r.Orphans = max(r.Orphans, e.orphans)
 	r.RSSPeak = max(r.RSSPeak, e.peak)
 	if e.base != (figures{}) {
-		r.RSSGrowth = max(r.RSSGrowth, e.last.rss-e.base.rss)
-		r.rest(e.base.rss, e.base.fds)
-		r.rest(e.last.rss, e.last.fds)
+		r.HeapGrowth = max(r.HeapGrowth, e.last.heap-e.base.heap)
+		for _, f := range []figures{e.base, e.last} {
+			r.rest(f)
+		}
 	}
 	for _, v := range e.violations {
 		r.Violations = append(r.Violations, fmt.Sprintf("seed %d, episode %d: %s", e.plan.Seed, e.plan.Number, v))
 	}
 }
 
-func (r *report) rest(rss int64, fds int) {
-	if r.RSSRest[0] == 0 || rss < r.RSSRest[0] {
-		r.RSSRest[0] = rss
+func (r *report) rest(f figures) {
+	widen(&r.RSSRest, f.rss)
+	widen(&r.HeapRest, f.heap)
+	widen(&r.FDs, int64(f.fds))
+}
+
+// widen makes a range include the value.
+func widen(within *[2]int64, v int64) {
+	if within[0] == 0 || v < within[0] {
+		within[0] = v
 	}
-	if r.FDs[0] == 0 || fds < r.FDs[0] {
-		r.FDs[0] = fds
-	}
-	r.RSSRest[1], r.FDs[1] = max(r.RSSRest[1], rss), max(r.FDs[1], fds)
+	within[1] = max(within[1], v)
 }
 
 func sum(into, from map[string]int) {
@@ -122,10 +128,11 @@ func (r *report) join(o *report) {
 	r.Crossed += o.Crossed
 	r.Reaped += o.Reaped
 	r.Orphans = max(r.Orphans, o.Orphans)
-	r.RSSPeak, r.RSSGrowth = max(r.RSSPeak, o.RSSPeak), max(r.RSSGrowth, o.RSSGrowth)
+	r.RSSPeak, r.HeapGrowth = max(r.RSSPeak, o.RSSPeak), max(r.HeapGrowth, o.HeapGrowth)
 	if o.RSSRest[0] > 0 {
-		r.rest(o.RSSRest[0], o.FDs[0])
-		r.rest(o.RSSRest[1], o.FDs[1])
+		for i := range 2 {
+			r.rest(figures{rss: o.RSSRest[i], heap: o.HeapRest[i], fds: int(o.FDs[i])})
+		}
 	}
 	for _, why := range o.LeftOut {
 		if !slices.Contains(r.LeftOut, why) {
@@ -174,7 +181,8 @@ func (r *report) rows() []row {
 		{"failed while the chaos had the app broken", strconv.Itoa(r.Explained)},
 		{"crossed the server's close of an idle connection", strconv.Itoa(r.Crossed)},
 		{"orphans reaped; at once at most", fmt.Sprintf("%d; %d", r.Reaped, r.Orphans)},
-		{"memory of the init at rest (RSS)", fmt.Sprintf("%d to %d kB; in no episode more than %d kB more than at its beginning", r.RSSRest[0], r.RSSRest[1], r.RSSGrowth)},
+		{"memory of the init at rest (RSS)", fmt.Sprintf("%d to %d kB", r.RSSRest[0], r.RSSRest[1])},
+		{"of these its own, no pages of files", fmt.Sprintf("%d to %d kB; from the beginning of an episode to its end %d kB more at most", r.HeapRest[0], r.HeapRest[1], r.HeapGrowth)},
 		{"memory of the init, peak", fmt.Sprintf("%d kB", r.RSSPeak)},
 		{"fds of the init at rest", fmt.Sprintf("%d to %d; in no episode more than at its beginning", r.FDs[0], r.FDs[1])},
 		{"violations of the oracle", strconv.Itoa(len(r.Violations))},

@@ -29,8 +29,13 @@ const (
 
 // figures of the init that must not grow.
 type figures struct {
-	rss int64 // kB
-	fds int
+	rss  int64 // kB
+	heap int64 // kB that are no pages of a file: those the kernel takes back where it wants
+	fds  int
+}
+
+func (f figures) String() string {
+	return fmt.Sprintf("%d kB (%d kB of them its own) and %d fds", f.rss, f.heap, f.fds)
 }
 
 // now is the time on the load's clock.
@@ -124,17 +129,17 @@ func (e *episode) measure(when string) bool {
 	var err error
 	fits := func() bool {
 		f, err = e.figures()
-		return err == nil && (e.base == figures{} || f.fds <= e.base.fds && f.rss <= e.base.rss+e.kit.growth)
+		return err == nil && (e.base == figures{} || f.fds <= e.base.fds && f.heap <= e.base.heap+e.kit.growth)
 	}
 	if e.base == (figures{}) {
 		e.wait(1500 * time.Millisecond) // the init gives its memory back a second after it has done something
 	}
 	if !e.until(giveBackLimit, fits) && !e.gone() {
-		e.violate("%s the init has %d kB and %d fds, at first it had %d kB and %d fds (%v): %s", when, f.rss, f.fds, e.base.rss, e.base.fds, err, e.fds())
+		e.violate("%s the init has %v, at first it had %v (%v): %s", when, f, e.base, err, e.fds())
 		return false
 	}
 	e.last = f
-	e.log.add("calm %s: RSS %d kB, %d fds", when, f.rss, f.fds)
+	e.log.add("calm %s: the init has %v", when, f)
 	return true
 }
 
@@ -143,7 +148,7 @@ func (e *episode) figures() (figures, error) {
 	if err != nil {
 		return figures{}, err
 	}
-	f := figures{rss: int64(m.RSS >> 10)}
+	f := figures{rss: int64(m.RSS >> 10), heap: int64(m.Anonymous >> 10)}
 	f.fds, err = e.fewestFDs()
 	e.peak = max(e.peak, peakMemory(e.ns.PID))
 	return f, err

@@ -43,9 +43,12 @@ func (k *strike) badSuccessor(b bad) error {
 		return err
 	}
 	k.count(1)
+	if b.write != nil {
+		defer k.graceGivesUp()()
+	}
 	if b.name == "dies in probation" {
 		defer k.broken(b.name)()
-		if k.App() != spawn || k.plan.Probation == 0 || k.hampered {
+		if k.plan.App != spawn || k.plan.Probation == 0 || k.hampered {
 			k.dies(death{code: code, why: b.name})
 		}
 	} else if k.hampered || k.plan.StopFirst {
@@ -63,11 +66,18 @@ func (k *strike) badSuccessor(b bad) error {
 	return err
 }
 
-// App is the kind of the app.
-func (e *episode) App() string { return e.plan.App }
+// graceGivesUp notes that gracedemo ends, with code 0, if it cannot even start its successor. The others serve on.
+func (k *strike) graceGivesUp() (mended func()) {
+	if k.plan.App != grace {
+		return func() {}
+	}
+	k.dies(death{code: 0, why: "grace could not start its successor"})
+	return k.broken("grace may not be able to start its successor")
+}
 
 // flip has good and bad executables take turns.
 func (k *strike) flip() error {
+	defer k.graceGivesUp()()
 	for end := time.Now().Add(k.length); time.Now().Before(end) && !k.gone(); {
 		b := badSuccessors[k.IntN(len(badSuccessors))]
 		if b.name == "dies in probation" || b.spawn && k.plan.App != spawn || k.IntN(2) == 0 {
