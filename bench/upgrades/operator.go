@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/graceinit/graceinit/demo/proc"
 )
 
@@ -29,7 +31,7 @@ type orders struct {
 
 type operator struct {
 	orders
-	files  []*os.File
+	fds    []uintptr // of the listeners
 	notify *net.UnixConn
 	main   int
 }
@@ -66,15 +68,11 @@ func (o *operator) open() error {
 		if err != nil {
 			return err
 		}
-		tcp, ok := l.(*net.TCPListener)
-		if !ok {
-			return fmt.Errorf("%T is no TCP listener", l)
-		}
-		f, err := tcp.File()
+		fd, err := duplicate(l)
 		if err != nil {
 			return err
 		}
-		o.files = append(o.files, f)
+		o.fds = append(o.fds, uintptr(fd))
 	}
 	if o.Notify == "" {
 		return nil
@@ -89,18 +87,31 @@ func (o *operator) start() (int, error) {
 	if o.Notify != "" {
 		env = append(env, "NOTIFY_SOCKET="+o.Notify)
 	}
-	if len(o.files) > 0 {
-		env = append(env, "LISTEN_FDS="+strconv.Itoa(len(o.files)))
+	if len(o.fds) > 0 {
+		env = append(env, "LISTEN_FDS="+strconv.Itoa(len(o.fds)))
 	}
-	p, err := os.StartProcess(o.Start[0], o.Start, &os.ProcAttr{Env: env, Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, o.files...)})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = p.Release() }() // reap does the rest
-	if o.notify != nil {
+	pid, err := syscall.ForkExec(o.Start[0], o.Start, &syscall.ProcAttr{Env: env, Files: append([]uintptr{0, 1, 2}, o.fds...)})
+	if err == nil && o.notify != nil {
 		_, err = o.notify.Read(make([]byte, 256))
 	}
-	return p.Pid, err
+	return pid, err
+}
+
+// duplicate copies the fd of a listener. Not by TCPListener.File: os/exec would make such a file a blocking one, and with it
+// the listener of every process that shares it. A predecessor would then wait in accept(2), and not stop.
+func duplicate(l net.Listener) (fd int, err error) {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return -1, fmt.Errorf("%T is no TCP listener", l)
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	if cerr := raw.Control(func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return -1, cerr
+	}
+	return fd, err
 }
 
 func (o *operator) upgrade() error {
