@@ -168,14 +168,14 @@ func (a axis) ticks() []float64 {
 	return out
 }
 
-// Value writes a value with three digits, or all of those before the point.
+// Value writes a value with about three digits, or all of those before the point.
 func Value(v float64) string {
 	switch size := math.Abs(v); {
 	case size == 0 || size >= 100 || math.IsInf(v, 0) || math.IsNaN(v):
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case size >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64)
-	case size >= 1:
+	case size >= 0.1:
 		return strconv.FormatFloat(v, 'f', 2, 64)
 	default:
 		return strconv.FormatFloat(v, 'g', 2, 64)

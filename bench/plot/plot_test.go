@@ -207,7 +207,7 @@ func TestTicks(t *testing.T) {
 }
 
 func TestValue(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 0.0123: "0.012", 1.234: "1.23", 12.34: "12.3", 1234.5: "1234", -2: "-2.00"} {
+	for v, want := range map[float64]string{0: "0", 0.0123: "0.012", 0.8: "0.80", 1.234: "1.23", 12.34: "12.3", 1234.5: "1234", -2: "-2.00"} {
 		if got := Value(v); got != want {
 			t.Errorf("%v is written %q, want %q", v, got, want)
 		}

@@ -63,6 +63,9 @@ type Subject struct {
 	Quantiles map[string]float64 `json:"quantiles,omitempty"`
 	Ratio     *Ratio             `json:"ratio,omitempty"`
 	Note      string             `json:"note,omitempty"`
+
+	// raw are all samples, and less those that are taken off, if any; for the ratios.
+	raw, less []float64
 }
 
 // Measured reports whether there is a value.
@@ -121,12 +124,25 @@ func (f *Figure) Add(name string, samples ...float64) {
 	f.put(s)
 }
 
-// AddMany is Add for a subject of which there are thousands of samples: it keeps their quantiles only.
+// AddMany is Add for a subject of which there are thousands of samples: their quantiles are kept, and not they.
 func (f *Figure) AddMany(name string, samples []float64) {
 	s := summary(name, samples)
 	if len(samples) > 0 {
 		q := stats.Quantiles(samples, 0.5, 0.99, 0.999)
 		s.Quantiles = map[string]float64{"p50": q[0], "p99": q[1], "p99.9": q[2]}
+	}
+	f.put(s)
+}
+
+// AddOver adds how much the median of a subject is above that of a control, which was measured in the same rounds.
+func (f *Figure) AddOver(name string, samples, control []float64) {
+	s := Subject{Name: name, Count: min(len(samples), len(control)), raw: samples, less: control}
+	if s.Count > 0 {
+		s.Median = stats.Median(samples) - stats.Median(control)
+	}
+	if s.Count >= enough {
+		i := stats.DifferenceInterval(samples, control)
+		s.CI = &i
 	}
 	f.put(s)
 }
@@ -145,7 +161,7 @@ func (f *Figure) put(s Subject) {
 }
 
 func summary(name string, samples []float64) Subject {
-	s := Subject{Name: name, Count: len(samples)}
+	s := Subject{Name: name, Count: len(samples), raw: samples}
 	if len(samples) > 0 {
 		s.Median = stats.Median(samples)
 	}
@@ -170,16 +186,25 @@ func (f *Figure) Compare(to string) {
 	for i := range f.Subjects {
 		s := &f.Subjects[i]
 		s.Ratio = nil
-		if !s.Measured() || !base.Measured() || base.Median == 0 {
-			continue
+		if !s.Measured() || !base.Measured() || base.Median <= 0 || base.CI != nil && base.CI.Low <= 0 {
+			continue // nothing is so many times what may be nothing
 		}
 		s.Ratio = &Ratio{To: to, Of: s.Median / base.Median}
-		if len(s.Samples) >= enough && len(base.Samples) >= enough {
-			if ci := stats.RatioInterval(s.Samples, base.Samples); !math.IsNaN(ci.Low) {
+		if s.Name != to && s.Count >= enough && base.Count >= enough {
+			if ci := ratioInterval(*s, base); !math.IsNaN(ci.Low) {
 				s.Ratio.CI = &ci
 			}
 		}
 	}
+}
+
+func ratioInterval(s, base Subject) stats.Interval {
+	if s.less == nil {
+		return stats.RatioInterval(s.raw, base.raw)
+	}
+	return stats.Bootstrap(func(d ...[]float64) float64 {
+		return (stats.Median(d[0]) - stats.Median(d[1])) / (stats.Median(d[2]) - stats.Median(d[3]))
+	}, s.raw, s.less, base.raw, base.less)
 }
 
 // AtMost adds a goal. A value that was not measured (NaN) adds none.
@@ -203,6 +228,21 @@ func (r *Result) Goals() []Goal {
 		all = append(all, f.Goals...)
 	}
 	return all
+}
+
+// With is r with the groups that another run has measured in the place of its own. The machine is that of the other run.
+func (r *Result) With(other Result) Result {
+	out := Result{Machine: other.Machine}
+	again := map[string]bool{}
+	for _, f := range other.Figures {
+		again[f.Group] = true
+	}
+	for _, s := range other.Series {
+		again[s.Group] = true
+	}
+	out.Figures = append(slices.DeleteFunc(slices.Clone(r.Figures), func(f Figure) bool { return again[f.Group] }), other.Figures...)
+	out.Series = append(slices.DeleteFunc(slices.Clone(r.Series), func(s Series) bool { return again[s.Group] }), other.Series...)
+	return out
 }
 
 // Figure finds a figure by its group and name.
