@@ -306,7 +306,7 @@ func takeForeground() {
 // which makes the init its parent: foreground nginx ignores the upgrade signal for as long as it has the parent it
 // started with. With Guard it stays. A program that ends is left to the init: it inherits zombies too.
 func (s shim) parent(path string, args []string) error {
-	var received <-chan signals.Signal
+	var received *signals.Subscription
 	if s.Guard {
 		var err error
 		if received, err = signals.Subscribe(); err != nil { // before there is an app that could signal
@@ -330,7 +330,8 @@ func (s shim) parent(path string, args []string) error {
 		_ = unix.Close(fd) // a listener that has lost its generations must not seem to live on here
 	}
 	if s.Guard {
-		s.guard(pid, received)
+		go received.Deliver()
+		s.guard(pid, received.C)
 		return nil
 	}
 	const atMost, step = 10 * time.Second, 5 * time.Millisecond

@@ -28,6 +28,7 @@ func serve(t *testing.T, answer func(*control.Request)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	go s.Serve()
 	t.Setenv("GRACEINIT_CONTROL", name)
 	stop := make(chan struct{})
 	var loop sync.WaitGroup

@@ -44,12 +44,13 @@ func deliverCommand(a *commands.Args) int {
 		return usageError(a.Command, err)
 	}
 
+	go received.Deliver()
 	d := newDelivery(a)
 	ended := make(chan error, 1)
 	go func() { ended <- d.carryOut() }()
 	for waiting := true; waiting; {
 		select {
-		case s := <-received:
+		case s := <-received.C:
 			if s := syscall.Signal(s); s == syscall.SIGTERM || s == syscall.SIGINT {
 				// The upgrade goes on. What is staged says to the next delivery that this one has not ended.
 				return 128 + int(s)

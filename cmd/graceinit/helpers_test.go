@@ -89,6 +89,7 @@ func helperSignals(args []string) int {
 		fmt.Println(err)
 		return 1
 	}
+	go received.Deliver()
 	fmt.Println("ready")
 	go func() {
 		if len(args) > 0 {
@@ -99,7 +100,7 @@ func helperSignals(args []string) int {
 		fmt.Println("eof")
 		os.Exit(0)
 	}()
-	for s := range received {
+	for s := range received.C {
 		fmt.Println("got", s)
 	}
 	return 0

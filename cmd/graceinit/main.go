@@ -38,7 +38,7 @@ func main() {
 	os.Exit(run(inherited, received, err))
 }
 
-func run(inherited signals.Inherited, received <-chan signals.Signal, err error) int {
+func run(inherited signals.Inherited, received *signals.Subscription, err error) int {
 	stderr := logging.NewWriter(2)
 	defer stderr.Flush(time.Second)
 
@@ -120,10 +120,11 @@ func becomeInit(inv *config.Invocation, log *logrus.Logger) error {
 
 // pause keeps namespaces alive for others and reaps for them: ignoring SIGCHLD, the kernel discards the
 // zombies by itself (wait(2), NOTES).
-func pause(received <-chan signals.Signal) int {
+func pause(received *signals.Subscription) int {
 	_ = signals.Ignore(signals.Signal(syscall.SIGCHLD))
 	_ = os.Chdir("/") // keep no file system busy
-	for s := range received {
+	go received.Deliver()
+	for s := range received.C {
 		if s := syscall.Signal(s); s == syscall.SIGINT || s == syscall.SIGTERM {
 			return 0
 		}

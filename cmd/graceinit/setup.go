@@ -22,7 +22,7 @@ import (
 )
 
 // newLoop opens everything that the life needs, before anything is started. Its errors are for the user to mend.
-func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-chan signals.Signal, log *logrus.Logger) (*lifecycle.Loop, error) {
+func newLoop(inv *config.Invocation, inherited signals.Inherited, received *signals.Subscription, log *logrus.Logger) (*lifecycle.Loop, error) {
 	s := &inv.Settings
 	listeners, err := openListeners(s)
 	if err != nil {
@@ -41,7 +41,8 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 		Check:        s.Check,
 		ProbeCommand: s.Ready.Command,
 		ProbeAddress: s.Ready.Address,
-		Signals:      received,
+		Signals:      received.C,
+		Deliver:      []func(){received.Deliver},
 		Log:          log,
 		WarnOnReap:   bool(s.WarnOnReap),
 		OnQuiet:      settle,
@@ -58,6 +59,7 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 	}
 	if server != nil {
 		loop.Requests = server.Requests()
+		loop.Deliver = append(loop.Deliver, server.Serve)
 		loop.AtExit = append(loop.AtExit, server.Close)
 	}
 	env := os.Environ()
@@ -71,7 +73,9 @@ func newLoop(inv *config.Invocation, inherited signals.Inherited, received <-cha
 			loop.AtExit = append(loop.AtExit, func() { _ = socket.Close() })
 			// The service manager outside, of podman --sdnotify for example, is told what the main process says.
 			loop.RelayTo = os.Getenv("NOTIFY_SOCKET")
-			loop.Notifications = receive(socket, log)
+			notifications := make(chan lifecycle.Notified)
+			loop.Notifications = notifications
+			loop.Deliver = append(loop.Deliver, func() { receive(socket, notifications, log) })
 			env = upgrade.Setenv(env, "NOTIFY_SOCKET", socket.Path)
 		}
 	}
@@ -174,22 +178,18 @@ func verifyKey(setting string) (*minisign.PublicKey, error) {
 
 // receive hands on what apps say of themselves. A sender that waits for its fds to be closed (BARRIER=1) is still
 // there to be looked at.
-func receive(socket *notify.Socket, log *logrus.Logger) <-chan lifecycle.Notified {
-	c := make(chan lifecycle.Notified)
-	go func() {
-		for {
-			m, err := socket.Receive()
-			if errors.Is(err, os.ErrClosed) {
-				return
-			}
-			if err != nil {
-				log.Debug(err)
-				continue
-			}
-			c <- lifecycle.Notified{Lineage: procfs.Lineage(m.Sender), Message: m}
+func receive(socket *notify.Socket, to chan<- lifecycle.Notified, log *logrus.Logger) {
+	for {
+		m, err := socket.Receive()
+		if errors.Is(err, os.ErrClosed) {
+			return
 		}
-	}()
-	return c
+		if err != nil {
+			log.Debug(err)
+			continue
+		}
+		to <- lifecycle.Notified{Lineage: procfs.Lineage(m.Sender), Message: m}
+	}
 }
 
 func machineConfig(inv *config.Invocation, listeners int) lifecycle.Config {

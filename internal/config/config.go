@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
@@ -23,48 +25,48 @@ import (
 
 // Settings are what a user can say. The zero value of a field means what its tag "default" says.
 type Settings struct {
-	Upgrade           Mode           `flag:"upgrade" arg:"MODE" default:"auto" help:"what the upgrade signal does: spawn (graceinit starts the successor), forward (the app upgrades itself), auto (spawn if graceinit holds a listener, else forward if the main process would survive the signal), off (a signal like any other)"`
-	UpgradeSignal     signals.Signal `envconfig:"UPGRADE_SIGNAL" flag:"upgrade-signal" arg:"SIG" default:"USR2" help:"the signal that triggers an upgrade"`
-	PredecessorSignal OptionalSignal `envconfig:"PREDECESSOR_SIGNAL" flag:"predecessor-signal" arg:"SIG" help:"in an upgrade, sent once to the predecessor when the successor is ready (nginx: QUIT, gunicorn: TERM), or none, for an app that stops by itself (default: in mode spawn the stop signal, else none)"`
-	PIDFile           string         `envconfig:"PID_FILE" flag:"pid-file" arg:"PATH" help:"the app's pid file; it names the main process of an app that daemonises, and the successor"`
-	Reparent          Bool           `flag:"reparent" help:"start the app through an intermediate process that exits (nginx in the foreground needs it to upgrade)"`
+	Upgrade           Mode           `envconfig:"GRACEINIT_UPGRADE" flag:"upgrade" arg:"MODE" default:"auto" help:"what the upgrade signal does: spawn (graceinit starts the successor), forward (the app upgrades itself), auto (spawn if graceinit holds a listener, else forward if the main process would survive the signal), off (a signal like any other)"`
+	UpgradeSignal     signals.Signal `envconfig:"GRACEINIT_UPGRADE_SIGNAL" flag:"upgrade-signal" arg:"SIG" default:"USR2" help:"the signal that triggers an upgrade"`
+	PredecessorSignal OptionalSignal `envconfig:"GRACEINIT_PREDECESSOR_SIGNAL" flag:"predecessor-signal" arg:"SIG" help:"in an upgrade, sent once to the predecessor when the successor is ready (nginx: QUIT, gunicorn: TERM), or none, for an app that stops by itself (default: in mode spawn the stop signal, else none)"`
+	PIDFile           string         `envconfig:"GRACEINIT_PID_FILE" flag:"pid-file" arg:"PATH" help:"the app's pid file; it names the main process of an app that daemonises, and the successor"`
+	Reparent          Bool           `envconfig:"GRACEINIT_REPARENT" flag:"reparent" help:"start the app through an intermediate process that exits (nginx in the foreground needs it to upgrade)"`
 
-	Listen     listen.Specs    `flag:"listen" arg:"URL" help:"hold a listener and pass it to every generation (repeatable): tcp://:8080, tcp4, tcp6, udp, unix:///path, unix://@name, unixgram, unixpacket; options after commas: name=, backlog=, reuseport, v6only, mode=, owner="`
-	Dialects   listen.Dialects `envconfig:"DIALECT" flag:"dialect" arg:"NAME" help:"also tell the app of the listeners in this dialect (repeatable): server-starter, einhorn, nginx"`
-	User       string          `flag:"user" arg:"USER" help:"run the app as USER[:GROUP], names or numbers; graceinit itself keeps its own user"`
-	Check      Command         `flag:"check" arg:"CMD" help:"run CMD before an upgrade and refuse the upgrade if it fails (nginx -t)"`
-	Ready      Probe           `flag:"ready" arg:"PROBE" help:"how to see that a generation is ready: tcp:PORT, tcp:HOST:PORT, unix:PATH (somebody accepts connections there), exec:CMD (it exits with 0); READY=1 counts all the same"`
-	StopFirst  Bool            `envconfig:"STOP_FIRST" flag:"stop-first" help:"in mode spawn, start the successor when the predecessor has gone; connections wait meanwhile (for apps of which only one may run)"`
-	Probation  Duration        `flag:"probation" arg:"TIME" default:"30s" help:"in mode spawn, how long after it was ready a successor's death brings the predecessor's executable back"`
-	Watchdog   Duration        `flag:"watchdog" arg:"TIME" help:"once it is ready, abort (SIGABRT) a main process that does not say WATCHDOG=1 at least so often"`
-	FDStoreMax Number          `envconfig:"FD_STORE_MAX" flag:"fd-store-max" arg:"N" default:"4096" help:"in mode spawn, how many fds the app may store for later generations (FDSTORE=1)"`
-	Notify     string          `flag:"notify" arg:"ADDRESS" help:"the notification socket: a path, @name, or off (default: below /dev/shm, else an abstract socket)"`
-	Control    string          `flag:"control" arg:"ADDRESS" help:"the control socket: a path, @name, or off (default: an abstract socket named after the PID namespace)"`
-	VerifyKey  string          `envconfig:"VERIFY_KEY" flag:"verify-key" arg:"KEY" help:"a minisign public key, or the path of a file with one: binaries delivered by graceinit upgrade --binary must be signed with it"`
+	Listen     listen.Specs    `envconfig:"GRACEINIT_LISTEN" flag:"listen" arg:"URL" help:"hold a listener and pass it to every generation (repeatable): tcp://:8080, tcp4, tcp6, udp, unix:///path, unix://@name, unixgram, unixpacket; options after commas: name=, backlog=, reuseport, v6only, mode=, owner="`
+	Dialects   listen.Dialects `envconfig:"GRACEINIT_DIALECT" flag:"dialect" arg:"NAME" help:"also tell the app of the listeners in this dialect (repeatable): server-starter, einhorn, nginx"`
+	User       string          `envconfig:"GRACEINIT_USER" flag:"user" arg:"USER" help:"run the app as USER[:GROUP], names or numbers; graceinit itself keeps its own user"`
+	Check      Command         `envconfig:"GRACEINIT_CHECK" flag:"check" arg:"CMD" help:"run CMD before an upgrade and refuse the upgrade if it fails (nginx -t)"`
+	Ready      Probe           `envconfig:"GRACEINIT_READY" flag:"ready" arg:"PROBE" help:"how to see that a generation is ready: tcp:PORT, tcp:HOST:PORT, unix:PATH (somebody accepts connections there), exec:CMD (it exits with 0); READY=1 counts all the same"`
+	StopFirst  Bool            `envconfig:"GRACEINIT_STOP_FIRST" flag:"stop-first" help:"in mode spawn, start the successor when the predecessor has gone; connections wait meanwhile (for apps of which only one may run)"`
+	Probation  Duration        `envconfig:"GRACEINIT_PROBATION" flag:"probation" arg:"TIME" default:"30s" help:"in mode spawn, how long after it was ready a successor's death brings the predecessor's executable back"`
+	Watchdog   Duration        `envconfig:"GRACEINIT_WATCHDOG" flag:"watchdog" arg:"TIME" help:"once it is ready, abort (SIGABRT) a main process that does not say WATCHDOG=1 at least so often"`
+	FDStoreMax Number          `envconfig:"GRACEINIT_FD_STORE_MAX" flag:"fd-store-max" arg:"N" default:"4096" help:"in mode spawn, how many fds the app may store for later generations (FDSTORE=1)"`
+	Notify     string          `envconfig:"GRACEINIT_NOTIFY" flag:"notify" arg:"ADDRESS" help:"the notification socket: a path, @name, or off (default: below /dev/shm, else an abstract socket)"`
+	Control    string          `envconfig:"GRACEINIT_CONTROL" flag:"control" arg:"ADDRESS" help:"the control socket: a path, @name, or off (default: an abstract socket named after the PID namespace)"`
+	VerifyKey  string          `envconfig:"GRACEINIT_VERIFY_KEY" flag:"verify-key" arg:"KEY" help:"a minisign public key, or the path of a file with one: binaries delivered by graceinit upgrade --binary must be signed with it"`
 
-	ShutdownSignals SignalList     `envconfig:"SHUTDOWN_SIGNAL" flag:"shutdown-signal" arg:"SIG" default:"TERM" help:"begins the shutdown (repeatable)"`
-	StopSignal      signals.Signal `envconfig:"STOP_SIGNAL" flag:"stop-signal" arg:"SIG" help:"what the app is sent on shutdown (default: the signal received)"`
-	DrainDelay      Duration       `envconfig:"DRAIN_DELAY" flag:"drain-delay" arg:"TIME" default:"0s" help:"on shutdown, wait before the stop signal, while load balancers forget the endpoint"`
-	GracePeriod     Duration       `envconfig:"GRACE_PERIOD" flag:"grace-period" arg:"TIME" help:"how long after the shutdown signal we will be killed (Kubernetes: terminationGracePeriodSeconds less what a preStop hook takes); a warning tells when the shutdown does not fit"`
-	StopTimeout     Duration       `envconfig:"STOP_TIMEOUT" flag:"stop-timeout" arg:"TIME" default:"25s" help:"on shutdown, from the stop signal to SIGKILL"`
-	DrainTimeout    Duration       `envconfig:"DRAIN_TIMEOUT" flag:"drain-timeout" arg:"TIME" default:"60s" help:"in an upgrade, from the start of the predecessor's drain to SIGKILL"`
-	KillTimeout     Duration       `envconfig:"KILL_TIMEOUT" flag:"kill-timeout" arg:"TIME" default:"3s" help:"from SIGKILL to giving up"`
-	ReadyTimeout    Duration       `envconfig:"READY_TIMEOUT" flag:"ready-timeout" arg:"TIME" default:"60s" help:"the successor's time to be ready"`
-	Settle          Duration       `flag:"settle" arg:"TIME" default:"2s" help:"a successor that cannot say that it is ready counts as ready after so long"`
+	ShutdownSignals SignalList     `envconfig:"GRACEINIT_SHUTDOWN_SIGNAL" flag:"shutdown-signal" arg:"SIG" default:"TERM" help:"begins the shutdown (repeatable)"`
+	StopSignal      signals.Signal `envconfig:"GRACEINIT_STOP_SIGNAL" flag:"stop-signal" arg:"SIG" help:"what the app is sent on shutdown (default: the signal received)"`
+	DrainDelay      Duration       `envconfig:"GRACEINIT_DRAIN_DELAY" flag:"drain-delay" arg:"TIME" default:"0s" help:"on shutdown, wait before the stop signal, while load balancers forget the endpoint"`
+	GracePeriod     Duration       `envconfig:"GRACEINIT_GRACE_PERIOD" flag:"grace-period" arg:"TIME" help:"how long after the shutdown signal we will be killed (Kubernetes: terminationGracePeriodSeconds less what a preStop hook takes); a warning tells when the shutdown does not fit"`
+	StopTimeout     Duration       `envconfig:"GRACEINIT_STOP_TIMEOUT" flag:"stop-timeout" arg:"TIME" default:"25s" help:"on shutdown, from the stop signal to SIGKILL"`
+	DrainTimeout    Duration       `envconfig:"GRACEINIT_DRAIN_TIMEOUT" flag:"drain-timeout" arg:"TIME" default:"60s" help:"in an upgrade, from the start of the predecessor's drain to SIGKILL"`
+	KillTimeout     Duration       `envconfig:"GRACEINIT_KILL_TIMEOUT" flag:"kill-timeout" arg:"TIME" default:"3s" help:"from SIGKILL to giving up"`
+	ReadyTimeout    Duration       `envconfig:"GRACEINIT_READY_TIMEOUT" flag:"ready-timeout" arg:"TIME" default:"60s" help:"the successor's time to be ready"`
+	Settle          Duration       `envconfig:"GRACEINIT_SETTLE" flag:"settle" arg:"TIME" default:"2s" help:"a successor that cannot say that it is ready counts as ready after so long"`
 
-	Rewrite           Rewrites       `flag:"rewrite" short:"r" arg:"S:R" help:"pass signal S on as R; 0 drops it (repeatable)"`
-	Group             Bool           `flag:"group" short:"g" help:"signal the main process's whole group"`
-	SingleChild       Bool           `envconfig:"SINGLE_CHILD" flag:"single-child" short:"c" help:"signal the main process only (dumb-init's option; our default)"`
-	RemapExit         ExitCodes      `envconfig:"REMAP_EXIT" flag:"remap-exit" short:"e" arg:"N" help:"exit with 0 where the app exits with N (repeatable)"`
-	ParentDeathSignal signals.Signal `envconfig:"PARENT_DEATH_SIGNAL" flag:"parent-death-signal" short:"p" arg:"SIG" help:"have the kernel send us SIG when our parent dies"`
-	Subreaper         Bool           `flag:"subreaper" short:"s" help:"adopt orphans where we are not PID 1 (graceinit does so by itself)"`
-	Pause             Bool           `flag:"pause" short:"P" help:"run no command; reap until SIGINT or SIGTERM"`
+	Rewrite           Rewrites       `envconfig:"GRACEINIT_REWRITE" flag:"rewrite" short:"r" arg:"S:R" help:"pass signal S on as R; 0 drops it (repeatable)"`
+	Group             Bool           `envconfig:"GRACEINIT_GROUP" flag:"group" short:"g" help:"signal the main process's whole group"`
+	SingleChild       Bool           `envconfig:"GRACEINIT_SINGLE_CHILD" flag:"single-child" short:"c" help:"signal the main process only (dumb-init's option; our default)"`
+	RemapExit         ExitCodes      `envconfig:"GRACEINIT_REMAP_EXIT" flag:"remap-exit" short:"e" arg:"N" help:"exit with 0 where the app exits with N (repeatable)"`
+	ParentDeathSignal signals.Signal `envconfig:"GRACEINIT_PARENT_DEATH_SIGNAL" flag:"parent-death-signal" short:"p" arg:"SIG" help:"have the kernel send us SIG when our parent dies"`
+	Subreaper         Bool           `envconfig:"GRACEINIT_SUBREAPER" flag:"subreaper" short:"s" help:"adopt orphans where we are not PID 1 (graceinit does so by itself)"`
+	Pause             Bool           `envconfig:"GRACEINIT_PAUSE" flag:"pause" short:"P" help:"run no command; reap until SIGINT or SIGTERM"`
 
-	LogFormat      Format `envconfig:"LOG_FORMAT" flag:"log-format" arg:"FORMAT" default:"text" help:"text or json"`
-	LogLevel       Level  `envconfig:"LOG_LEVEL" flag:"log-level" arg:"LEVEL" help:"error, warn, info or debug (default: info; error on a terminal)"`
-	Verbose        Count  `flag:"verbose" short:"v" help:"log more (repeatable)"`
-	WarnOnReap     Bool   `envconfig:"WARN_ON_REAP" flag:"warn-on-reap" short:"w" help:"log every orphan that is reaped"`
-	TerminationLog string `envconfig:"TERMINATION_LOG" flag:"termination-log" arg:"PATH" default:"/dev/termination-log" help:"file for the cause of death, if it exists and can be written"`
+	LogFormat      Format `envconfig:"GRACEINIT_LOG_FORMAT" flag:"log-format" arg:"FORMAT" default:"text" help:"text or json"`
+	LogLevel       Level  `envconfig:"GRACEINIT_LOG_LEVEL" flag:"log-level" arg:"LEVEL" help:"error, warn, info or debug (default: info; error on a terminal)"`
+	Verbose        Count  `envconfig:"GRACEINIT_VERBOSE" flag:"verbose" short:"v" help:"log more (repeatable)"`
+	WarnOnReap     Bool   `envconfig:"GRACEINIT_WARN_ON_REAP" flag:"warn-on-reap" short:"w" help:"log every orphan that is reaped"`
+	TerminationLog string `envconfig:"GRACEINIT_TERMINATION_LOG" flag:"termination-log" arg:"PATH" default:"/dev/termination-log" help:"file for the cause of death, if it exists and can be written"`
 }
 
 // Request is what the command line asks for.
@@ -96,9 +98,12 @@ func Load(args []string) (Invocation, error) {
 	if len(args) == 0 {
 		args = []string{"graceinit"} // execve(2) allows an empty argv
 	}
-	inv := Invocation{Persona: personaOf(filepath.Base(args[0]))}
-	if err := envconfig.Process(EnvPrefix, &inv.Settings); err != nil {
-		return inv, usage(fromEnvironment(err))
+	inv := Invocation{Settings: defaults(), Persona: personaOf(filepath.Base(args[0]))}
+	if inEnvironment() {
+		inv.Settings = Settings{}
+		if err := envconfig.Process("", &inv.Settings); err != nil {
+			return inv, usage(fromEnvironment(err))
+		}
 	}
 	inv.Persona.apply(&inv.Settings, os.LookupEnv)
 	request, command, err := parseFlags(args[1:], &inv.Settings)
@@ -114,6 +119,30 @@ func Load(args []string) (Invocation, error) {
 	}
 	inv.Persona.finish(&inv.Settings)
 	return inv, nil
+}
+
+// defaults are what the tags say. To read those takes envconfig as long as the rest of the start, so that it is asked only
+// where a setting is in the environment. A test compares the two.
+func defaults() Settings {
+	return Settings{
+		Upgrade:         ModeAuto,
+		UpgradeSignal:   signals.Signal(syscall.SIGUSR2),
+		Probation:       Duration(30 * time.Second),
+		FDStoreMax:      4096,
+		ShutdownSignals: SignalList{signals.Signal(syscall.SIGTERM)},
+		StopTimeout:     Duration(25 * time.Second),
+		DrainTimeout:    Duration(60 * time.Second),
+		KillTimeout:     Duration(3 * time.Second),
+		ReadyTimeout:    Duration(60 * time.Second),
+		Settle:          Duration(2 * time.Second),
+		LogFormat:       FormatText,
+		TerminationLog:  "/dev/termination-log",
+	}
+}
+
+// inEnvironment reports whether a variable may be a setting's.
+func inEnvironment() bool {
+	return slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, EnvPrefix+"_") })
 }
 
 func (inv *Invocation) validate() error {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kelseyhightower/envconfig"
+
 	"github.com/graceinit/graceinit/internal/signals"
 )
 
@@ -31,6 +33,21 @@ func TestDefaults(t *testing.T) {
 	}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got  %+v\nwant %+v", s, want)
+	}
+	var tagged Settings
+	if err := envconfig.Process("", &tagged); err != nil || !reflect.DeepEqual(tagged, s) {
+		t.Errorf("the tags say %+v, %v\nwant          %+v", tagged, err, s)
+	}
+}
+
+// The app's own variables may be called anything.
+func TestVariablesOfOthers(t *testing.T) {
+	for _, o := range options(&Settings{}) {
+		t.Setenv(strings.TrimPrefix(EnvName(o.long), "GRACEINIT_"), "not ours")
+	}
+	t.Setenv("GRACEINIT_SETTLE", "2s") // so that the environment is read
+	if s := load(t, "graceinit", "app").Settings; !reflect.DeepEqual(s, defaults()) {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -29,6 +29,7 @@ func listenForTest(t *testing.T, key *minisign.PublicKey) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	go s.Serve()
 	t.Cleanup(func() {
 		select {
 		case <-s.closed: // by the test

@@ -35,8 +35,9 @@ type Server struct {
 
 	mu          sync.Mutex
 	connections int
-	notRoot     int            // of connections
-	answers     sync.WaitGroup // those that Close waits for; grows only while closed is open
+	notRoot     int           // of connections
+	answering   int           // how many answers Close waits for; grows only while closed is open
+	answered    chan struct{} // closed when none is left, after closed
 
 	checking sync.Mutex // held while a binary is read: one at a time
 }
@@ -58,8 +59,8 @@ func Listen(setting string, key *minisign.PublicKey) (*Server, error) {
 		file:     os.NewFile(uintptr(fd), address),
 		requests: make(chan *Request),
 		closed:   make(chan struct{}),
+		answered: make(chan struct{}),
 	}
-	go s.accept()
 	return s, nil
 }
 
@@ -71,24 +72,23 @@ func (s *Server) Requests() <-chan *Request { return s.requests }
 func (s *Server) Close() {
 	s.mu.Lock()
 	close(s.closed)
+	wait := s.answering > 0
 	s.mu.Unlock()
 	_ = s.file.Close()
 	if !abstract(s.Address) {
 		_ = os.Remove(s.Address)
 	}
-	written := make(chan struct{})
-	go func() {
-		s.answers.Wait()
-		close(written)
-	}()
+	if !wait {
+		return
+	}
 	select {
-	case <-written:
+	case <-s.answered:
 	case <-time.After(time.Second):
 	}
 }
 
-// accept runs until Close.
-func (s *Server) accept() {
+// Serve accepts clients until Close.
+func (s *Server) Serve() {
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return
@@ -203,7 +203,7 @@ func (s *Server) serve(conn *os.File, peer *unix.Ucred) {
 		}
 	}
 	if s.begin() {
-		defer s.answers.Done()
+		defer s.end()
 		select {
 		case s.requests <- r:
 			if r.Binary >= 0 {
@@ -217,7 +217,7 @@ func (s *Server) serve(conn *os.File, peer *unix.Ucred) {
 	refuse(conn, errors.New("the init is ending"))
 }
 
-// begin reports whether the server is open, and if so has Close wait for answers.Done.
+// begin reports whether the server is open, and if so has Close wait for end.
 func (s *Server) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,8 +225,21 @@ func (s *Server) begin() bool {
 	case <-s.closed:
 		return false
 	default:
-		s.answers.Add(1)
+		s.answering++
 		return true
+	}
+}
+
+func (s *Server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answering--
+	select {
+	case <-s.closed:
+		if s.answering == 0 {
+			close(s.answered)
+		}
+	default:
 	}
 }
 

@@ -16,6 +16,7 @@ func TestWatchersThatLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
+	go server.Serve()
 	l := &Loop{machine: New(Config{})}
 	for range 5 {
 		client, err := control.Dial(server.Address)

@@ -37,7 +37,8 @@ type Loop struct {
 	Signals       <-chan signals.Signal
 	Notifications <-chan Notified         // nil without a notification socket
 	Requests      <-chan *control.Request // nil without a control socket
-	AtExit        []func()                // closes those two, the latter once everybody has read the last lines
+	Deliver       []func()                // each brings in one of the three, in a goroutine of its own, once the app was started
+	AtExit        []func()                // closes the last two, the latter once everybody has read the last lines
 	Log           *logrus.Logger
 	WarnOnReap    bool
 	OnQuiet       func() // called, beside the loop, when it has rested a moment after some work; or nil
@@ -71,6 +72,9 @@ func (l *Loop) Run() (code int, cause string) {
 	timer.Stop()
 
 	l.carryOut(l.machine.Begin())
+	for _, deliver := range l.Deliver {
+		go deliver()
+	}
 	l.watcher.Resume()
 	for l.exit == nil {
 		l.watchForQuiet()

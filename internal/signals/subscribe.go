@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +34,17 @@ var (
 // handlerAddress returns the address of the handler.
 func handlerAddress() uintptr
 
-// Subscribe catches every signal that the table forwards and returns the channel they arrive on. It is the
-// first thing an init does: as long as it has not happened, a SIGTERM ends a Go program.
-func Subscribe() (<-chan Signal, error) {
+// Subscription is what the caught signals wait in until Deliver takes them out.
+type Subscription struct {
+	C    <-chan Signal
+	c    chan Signal
+	pipe int
+	once sync.Once
+}
+
+// Subscribe catches every signal that the table forwards. It is the first thing an init does: as long as it has not
+// happened, a SIGTERM ends a Go program.
+func Subscribe() (*Subscription, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("cannot make a pipe for signals: %w", err)
@@ -52,8 +61,7 @@ func Subscribe() (<-chan Signal, error) {
 	}
 	unblockSomewhere()
 	c := make(chan Signal)
-	go read(os.NewFile(uintptr(pipe[0]), "signals"), c)
-	return c, nil
+	return &Subscription{C: c, c: c, pipe: pipe[0]}, nil
 }
 
 // catch installs the handler, and keeps what was there if it is the runtime's.
@@ -107,20 +115,24 @@ func unblockSomewhere() {
 	<-unblocked
 }
 
-func read(pipe *os.File, c chan<- Signal) {
+// Deliver sends the signals to C, for ever. Where that happens already it returns.
+func (s *Subscription) Deliver() { s.once.Do(s.read) }
+
+func (s *Subscription) read() {
+	pipe := os.NewFile(uintptr(s.pipe), "signals")
 	numbers := make([]byte, 64)
 	for {
 		n, err := pipe.Read(numbers)
 		if err != nil {
 			return // cannot happen: we hold the write end
 		}
-		for _, s := range numbers[:n] {
-			c <- Signal(s)
+		for _, number := range numbers[:n] {
+			s.c <- Signal(number)
 		}
-		for s := range missed {
-			if missed[s] != 0 {
-				missed[s] = 0
-				c <- Signal(s)
+		for number := range missed {
+			if missed[number] != 0 {
+				missed[number] = 0
+				s.c <- Signal(number)
 			}
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // Subscribe catches every signal that the table forwards, by os/signal, which never hands out SIGPROF; the
 // handler of our own is written for amd64 and arm64 only.
-func Subscribe() (<-chan Signal, error) {
+func Subscribe() (*Subscription, error) {
 	var wanted []os.Signal
 	for s := Signal(1); s <= Last; s++ {
 		if FateOf(s) == Forward && syscall.Signal(s) != syscall.SIGURG {
@@ -19,10 +19,21 @@ func Subscribe() (<-chan Signal, error) {
 	}
 	received, c := make(chan os.Signal, 512), make(chan Signal)
 	signal.Notify(received, wanted...)
-	go func() {
-		for s := range received {
-			c <- Signal(s.(syscall.Signal))
+	return &Subscription{C: c, c: c, received: received}, nil
+}
+
+// Subscription is what the caught signals wait in until Deliver takes them out.
+type Subscription struct {
+	C        <-chan Signal
+	c        chan Signal
+	received <-chan os.Signal
+}
+
+// Deliver sends the signals to C, for ever.
+func (s *Subscription) Deliver() {
+	for sig := range s.received {
+		if number, ok := sig.(syscall.Signal); ok {
+			s.c <- Signal(number)
 		}
-	}()
-	return c, nil
+	}
 }

@@ -73,14 +73,53 @@ var table = [Last + 1]entry{
 	32: {"32", Never, "the C library's: thread cancellation"},
 	33: {"33", Never, "the C library's: setuid in all threads"},
 	34: {"RTMIN", Forward, "the app's; only musl has a use of its own for it, within one process"},
+	35: {"RTMIN+1", Forward, realTime},
+	36: {"RTMIN+2", Forward, realTime},
+	37: {"RTMIN+3", Forward, realTime},
+	38: {"RTMIN+4", Forward, realTime},
+	39: {"RTMIN+5", Forward, realTime},
+	40: {"RTMIN+6", Forward, realTime},
+	41: {"RTMIN+7", Forward, realTime},
+	42: {"RTMIN+8", Forward, realTime},
+	43: {"RTMIN+9", Forward, realTime},
+	44: {"RTMIN+10", Forward, realTime},
+	45: {"RTMIN+11", Forward, realTime},
+	46: {"RTMIN+12", Forward, realTime},
+	47: {"RTMIN+13", Forward, realTime},
+	48: {"RTMIN+14", Forward, realTime},
+	49: {"RTMIN+15", Forward, realTime},
+	50: {"RTMIN+16", Forward, realTime},
+	51: {"RTMIN+17", Forward, realTime},
+	52: {"RTMIN+18", Forward, realTime},
+	53: {"RTMIN+19", Forward, realTime},
+	54: {"RTMIN+20", Forward, realTime},
+	55: {"RTMIN+21", Forward, realTime},
+	56: {"RTMIN+22", Forward, realTime},
+	57: {"RTMIN+23", Forward, realTime},
+	58: {"RTMIN+24", Forward, realTime},
+	59: {"RTMIN+25", Forward, realTime},
+	60: {"RTMIN+26", Forward, realTime},
+	61: {"RTMIN+27", Forward, realTime},
+	62: {"RTMIN+28", Forward, realTime},
+	63: {"RTMIN+29", Forward, realTime},
+	64: {"RTMIN+30", Forward, realTime},
 }
 
-var aliases = map[string]int{"IOT": 6, "POLL": 29, "CLD": 17, "RTMAX": 64}
+const realTime = "a real-time signal is the app's"
 
-func init() {
-	for i := rtmin + 1; i <= Last; i++ {
-		table[i] = entry{fmt.Sprintf("RTMIN+%d", i-rtmin), Forward, "a real-time signal is the app's"}
+// alias returns the signal that has a second name, or zero.
+func alias(name string) Signal {
+	switch name {
+	case "IOT":
+		return 6
+	case "CLD":
+		return 17
+	case "POLL":
+		return 29
+	case "RTMAX":
+		return 64
 	}
+	return 0
 }
 
 // FateOf returns what the init does with the signal.
@@ -101,8 +140,8 @@ func Parse(text string) (Signal, error) {
 		}
 		return Signal(n), nil
 	}
-	if n, ok := aliases[name]; ok {
-		return Signal(n), nil
+	if s := alias(name); s != 0 {
+		return s, nil
 	}
 	base, offset, hasOffset := rtmin, 0, false
 	for prefix, b := range map[string]int{"RTMIN+": rtmin, "RTMAX-": Last} {
