@@ -2,10 +2,12 @@ package result
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -77,5 +79,100 @@ func TestCompareAndGoals(t *testing.T) {
 	}
 	if _, ok := all.Figure("start", "start-up"); !ok {
 		t.Error("the figure is not found")
+	}
+}
+
+func TestOverTheControl(t *testing.T) {
+	f := Figure{Group: "start", Name: "overhead", Unit: "ms"}
+	control := []float64{1, 1.5, 2, 1, 1.5}
+	f.AddOver("graceinit", []float64{5, 5.5, 6, 5, 5.5}, control)
+	f.AddOver("tini", []float64{3, 3.5, 4, 3, 3.5}, control)
+	f.AddOver("nothing", control, control)
+	f.Compare("tini")
+	s := f.Subject("graceinit")
+	if s.Median != 4 || s.CI == nil || s.CI.Low != 4 || s.CI.High != 4 || s.Ratio.Of != 2 || s.Ratio.CI == nil || s.Ratio.CI.High != 2 {
+		t.Errorf("4 above the control in every round, and twice as much as tini: %+v %+v", s, s.Ratio)
+	}
+	f.Compare("nothing")
+	if r := f.Subject("graceinit").Ratio; r != nil {
+		t.Errorf("%+v of nothing", r)
+	}
+}
+
+func TestTables(t *testing.T) {
+	f := figure()
+	many := Figure{Group: "start", Name: "signal", Unit: "µs"}
+	many.AddMany("graceinit", []float64{1, 2, 3, 4})
+	many.AddMany("tini", []float64{1, 1, 1, 2})
+	many.Compare("tini")
+	r := Result{Figures: []Figure{f, many}}
+	var out bytes.Buffer
+	r.Print(&out)
+	for _, want := range []string{"START", "start-up, ms", "3.00 ×2.00", "signal, µs", "2.50 ×2.50", "... p99", "3.97 ×2.02", "–: it starts later", "met     start-up at most 2 × tini: 2.00 ×"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, out.String())
+		}
+	}
+	text := r.Markdown("start")
+	for _, want := range []string{"|  | graceinit | tini | s6 |\n|---|---:|---:|---:|\n", "3.00 (2.00–4.00) ×2.00", "\n–: it starts later.\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the table does not say %q:\n%s", want, text)
+		}
+	}
+	if r.Markdown("stop") != "" {
+		t.Error("there is no stop")
+	}
+	if goals := r.MarkdownGoals(); !strings.Contains(goals, "| start-up at most 2 × tini | 2.00 × | met |") {
+		t.Error(goals)
+	}
+}
+
+// More subjects than columns: they are rows then, and the conditions are columns.
+func TestWideTablesAreTurned(t *testing.T) {
+	var r Result
+	for _, condition := range []string{"few", "many"} {
+		f := Figure{Group: "upgrades", Name: "answer, " + condition, Unit: "ms"}
+		for i := range wide + 1 {
+			f.Add(fmt.Sprintf("way %d", i), float64(i))
+		}
+		r.Figures = append(r.Figures, f)
+	}
+	text := r.Markdown("upgrades")
+	if !strings.HasPrefix(text, "| answer, ms | few | many |\n") || !strings.Contains(text, "| way 3 | 3.00 | 3.00 |\n") {
+		t.Error(text)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	run := func(ours ...float64) *Result {
+		f := Figure{Group: "start", Name: "x", Unit: "ms"}
+		f.Add("graceinit", ours...)
+		f.Add("tini", 7)
+		return &Result{Figures: []Figure{f}}
+	}
+	for _, tc := range []struct {
+		after  []float64
+		beyond bool
+	}{{[]float64{1, 2, 3}, false}, {[]float64{3, 4, 5}, false}, {[]float64{3.5, 4, 5}, true}} {
+		changes := Changes(run(1, 2, 3), run(tc.after...))
+		if len(changes) != 2 || changes[0].Beyond != tc.beyond || changes[1].Beyond {
+			t.Errorf("%v after 1, 2, 3: %+v", tc.after, changes)
+		}
+		var out bytes.Buffer
+		PrintChanges(&out, changes)
+		if strings.Contains(out.String(), "+100 %") != tc.beyond {
+			t.Error(out.String())
+		}
+	}
+	if c := Changes(&Result{}, run(1)); len(c) != 0 {
+		t.Errorf("nothing was measured before: %+v", c)
+	}
+}
+
+func TestAnotherRunReplacesItsGroups(t *testing.T) {
+	old := Result{Machine: Machine{Cores: 1}, Figures: []Figure{{Group: "a", Name: "1"}, {Group: "b", Name: "2"}}, Series: []Series{{Group: "b"}}}
+	got := old.With(Result{Machine: Machine{Cores: 2}, Figures: []Figure{{Group: "b", Name: "3"}}})
+	if got.Machine.Cores != 2 || len(got.Figures) != 2 || got.Figures[0].Name != "1" || got.Figures[1].Name != "3" || len(got.Series) != 0 {
+		t.Errorf("%+v", got)
 	}
 }

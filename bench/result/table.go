@@ -40,6 +40,9 @@ func (r *Result) tables(group string, intervals bool) []table {
 			figures = append(figures, f)
 		}
 	}
+	if len(figures) == 0 {
+		return nil
+	}
 	if len(subjects(figures)) <= wide {
 		return []table{tabulate("", figures, intervals)}
 	}
