@@ -24,6 +24,7 @@ LIVES      ?= 1000000
 FUZZTIME   ?= 30s
 DEMOFLAGS  ?=
 SOAKFLAGS  ?=
+CHAOSFLAGS ?=
 BENCHFLAGS ?=
 
 .DEFAULT_GOAL := help
@@ -110,6 +111,10 @@ compare: ## the same servers under tini, dumb-init and catatonit, side by side
 .PHONY: soak
 soak: build ## 1000 upgrades under load, 100000 orphans, 50000 children (SOAKFLAGS="-n 50")
 	cd demo && $(GO) run ./soak $(SOAKFLAGS)
+
+.PHONY: chaos
+chaos: build ## everything that can go wrong, at random, under load (CHAOSFLAGS="-seed 1 -for 1h"; docs/reliability.md)
+	cd demo && $(GO) run ./chaos $(CHAOSFLAGS)
 
 .PHONY: upgrades
 upgrades: build ## 50 upgrades of each server that takes LISTEN_FDS, in containers under load

@@ -24,7 +24,6 @@ import (
 type episode struct {
 	kit  *kit
 	plan Plan
-	lane int
 	name string // unique among what runs on this machine
 
 	dir     string   // the episode's files; small, within it, is a file system of its own
@@ -68,11 +67,11 @@ type episode struct {
 }
 
 // live runs an episode from its plan.
-func live(ctx context.Context, k *kit, plan Plan, lane int) *episode {
+func live(ctx context.Context, k *kit, plan Plan) *episode {
 	if plan.App == nginx && k.nginx == "" {
 		plan.App, plan.End = grace, endTerm
 	}
-	e := &episode{kit: k, plan: plan, lane: lane, name: fmt.Sprintf("%d-%d", os.Getpid(), plan.Number), began: time.Now(),
+	e := &episode{kit: k, plan: plan, name: fmt.Sprintf("%d-%d", os.Getpid(), plan.Number), began: time.Now(),
 		counts: map[string]int{}, hits: map[string]int{}, upgrades: map[string]int{}, outcome: "not started"}
 	e.log = &journal{began: e.began}
 	e.log.add("%v", plan)

@@ -51,6 +51,9 @@ func withoutProbation(p *Plan) bool { return p.App != spawn || p.Probation == 0 
 // whereNothingRuns: with --stop-first there are moments at which the main process has to be started, or the container ends.
 func whereNothingRuns(p *Plan) bool { return p.StopFirst }
 
+// whereProcMatters: the successor of an app that upgrades itself is recognised by /proc.
+func whereProcMatters(p *Plan) bool { return p.StopFirst || p.App != spawn }
+
 // faults are all of them.
 var faults = all()
 
@@ -108,9 +111,9 @@ func all() []*fault {
 		&fault{name: "full disk", how: "not a byte is left where the pid file, both sockets, the termination log or the log are", must: goesOn,
 			weight: 3, deadly: never, inject: (*strike).fullDisk},
 		&fault{name: "/proc hidden", how: "an empty file system is mounted over it, for a while", must: servesOn, weight: 2,
-			deadly: whereNothingRuns, hampers: true, inject: (*strike).hideProc},
+			deadly: whereProcMatters, hampers: true, inject: (*strike).hideProc},
 		&fault{name: "/proc unmounted", how: "and mounted anew later", must: servesOn, weight: 2,
-			deadly: whereNothingRuns, hampers: true, inject: (*strike).unmountProc},
+			deadly: whereProcMatters, hampers: true, inject: (*strike).unmountProc},
 		&fault{name: "clock steps", how: "CLOCK_REALTIME, by seconds and hours, both ways, and back", must: "timeouts are kept, " + goesOn, weight: 2,
 			deadly: never, needs: func(k *kit) bool { return k.clock }, inject: (*strike).stepClock},
 		&fault{name: "orphans", how: "up to 50,000 zombies lose their parent at once", must: "all are reaped, " + goesOn, weight: 2,

@@ -130,7 +130,17 @@ func (k *strike) fullDisk() error {
 	})
 }
 
+// withoutProc notes that an app which upgrades itself cannot be followed: its successor cannot be recognised.
+func (k *strike) withoutProc() (mended func()) {
+	if k.plan.App == spawn {
+		return func() {}
+	}
+	k.dies(death{code: k.exitCode(), why: "the main process, whose successor could not be seen without /proc"})
+	return k.broken(k.name)
+}
+
 func (k *strike) hideProc() error {
+	defer k.withoutProc()()
 	k.procIsOurs.Lock()
 	defer k.procIsOurs.Unlock()
 	if err := k.inMounts(func() error { return unix.Mount("chaos", "/proc", "tmpfs", 0, "") }); err != nil {
@@ -142,6 +152,7 @@ func (k *strike) hideProc() error {
 }
 
 func (k *strike) unmountProc() error {
+	defer k.withoutProc()()
 	k.procIsOurs.Lock()
 	defer k.procIsOurs.Unlock()
 	if err := k.inMounts(func() error { return unix.Unmount("/proc", unix.MNT_DETACH) }); err != nil {

@@ -36,9 +36,11 @@ type options struct {
 	clock   bool
 	growth  int64
 	orphans int
+	storms  int
 	report  string
 	table   string
 	doc     string
+	logs    string
 	verbose bool
 }
 
@@ -54,11 +56,13 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only these `faults`, by name or by what it begins with, separated by commas")
 	flag.Uint64Var(&o.episode, "episode", 0, "only the episode with this `number`")
 	flag.BoolVar(&o.clock, "clock", false, "also step this machine's clock, by seconds and hours, and back at once")
-	flag.Int64Var(&o.growth, "growth", 768, "`kB` by which the init's own memory at rest may grow in an episode")
+	flag.IntVar(&o.storms, "storms", 0, "how many storms an episode has (default: 2 to 4); with many, whatever leaks is seen to")
+	flag.Int64Var(&o.growth, "growth", 1536, "`kB` by which the init's own memory at rest may grow in an episode")
 	flag.IntVar(&o.orphans, "orphans", 50_000, "how many orphans at once, at most")
 	flag.StringVar(&o.report, "report", "", "write the figures to this `file`, as JSON")
 	flag.StringVar(&o.table, "table", "", "run nothing: merge these `reports`, separated by commas, into one table")
 	flag.StringVar(&o.doc, "doc", "", "with -table: put it between the markers in this `file`")
+	flag.StringVar(&o.logs, "logs", "", "keep the init's log of every episode that violates the oracle in this `directory`")
 	flag.BoolVar(&o.verbose, "v", false, "show what happens")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -85,15 +89,36 @@ func exitWith(err error) {
 var errViolated = errors.New("the oracle was violated")
 
 func run(ctx context.Context, o options) error {
+	total, err := campaign(ctx, o)
+	if err != nil {
+		return err
+	}
+	total.print(os.Stdout)
+	if o.report != "" {
+		if err := total.save(o.report); err != nil {
+			return err
+		}
+	}
+	if n := len(total.Violations); n > 0 {
+		return fmt.Errorf("%w: %d violations in %d episodes", errViolated, n, total.Episodes)
+	}
+	if total.Episodes == 0 {
+		return errors.New("no episode came to its end")
+	}
+	return nil
+}
+
+// campaign runs the episodes.
+func campaign(ctx context.Context, o options) (*report, error) {
 	if os.Geteuid() != 0 {
-		return errors.New("it needs root")
+		return nil, errors.New("it needs root")
 	}
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000) + 1
 	}
 	kit, err := newKit(ctx, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer kit.Close()
 	total := newReport(o, kit)
@@ -106,7 +131,7 @@ func run(ctx context.Context, o options) error {
 	var lanes sync.WaitGroup
 	var show sync.Mutex
 	began := time.Now()
-	for lane := range o.lanes {
+	for range o.lanes {
 		lanes.Go(func() {
 			for ctx.Err() == nil && (time.Since(began) < o.length || o.episode != 0) {
 				number := next.Add(1)
@@ -116,7 +141,7 @@ func run(ctx context.Context, o options) error {
 					}
 					number = o.episode
 				}
-				e := live(ctx, kit, newPlan(o.seed, number, kit.choice), lane)
+				e := live(ctx, kit, newPlan(o.seed, number, o.storms, kit.choice))
 				if ctx.Err() != nil {
 					return // cut off: what it saw is our doing
 				}
@@ -129,30 +154,24 @@ func run(ctx context.Context, o options) error {
 	}
 	lanes.Wait()
 	total.Seconds = time.Since(began).Seconds()
-	total.print(os.Stdout)
-	if o.report != "" {
-		if err := total.save(o.report); err != nil {
-			return err
-		}
-	}
-	if n := len(total.Violations); n > 0 {
-		return fmt.Errorf("%w in %d episodes of %d", errViolated, n, total.Episodes)
-	}
-	if total.Episodes == 0 {
-		return errors.New("no episode came to its end")
-	}
-	return nil
+	return total, nil
 }
 
 // show prints one line for the episode, and what happened in it if that was wrong.
 func (e *episode) show(o options) {
 	switch {
 	case len(e.violations) > 0:
+		if o.logs != "" {
+			file := filepath.Join(o.logs, fmt.Sprintf("chaos-%d-%d.log", e.plan.Seed, e.plan.Number))
+			if err := os.WriteFile(file, []byte(e.said.String()), 0o644); err != nil {
+				fmt.Printf("cannot keep the log: %v\n", err)
+			}
+		}
 		fmt.Printf("\n--- episode %d violates the oracle\n%s", e.plan.Number, e.log)
 		for _, v := range e.violations {
 			fmt.Printf("VIOLATION %s\n", v)
 		}
-		fmt.Printf("--- to run it again: make chaos CHAOSFLAGS=\"-seed %d -episode %d%s\"\n\n", o.seed, e.plan.Number, again(o))
+		fmt.Printf("--- to run it again: make chaos CHAOSFLAGS=\"-seed %d -episode %d%s\"\n\n", e.plan.Seed, e.plan.Number, again(o))
 	case o.verbose:
 		fmt.Printf("\n--- episode %d\n%s", e.plan.Number, e.log)
 	}
@@ -168,6 +187,9 @@ func again(o options) string {
 	}
 	if o.clock {
 		out += " -clock"
+	}
+	if o.storms > 0 {
+		out += fmt.Sprintf(" -storms %d", o.storms)
 	}
 	return out
 }

@@ -79,8 +79,8 @@ const (
 	killTimeout  = 2 * time.Second
 )
 
-// newPlan draws an episode. choice are the faults to draw from.
-func newPlan(seed, number uint64, choice []*fault) Plan {
+// newPlan draws an episode. choice are the faults to draw from; storms is how many storms it has, zero for some.
+func newPlan(seed, number uint64, storms int, choice []*fault) Plan {
 	r := rand.New(rand.NewPCG(seed, number))
 	one := func(in int) bool { return r.IntN(in) == 0 }
 	p := Plan{Seed: seed, Number: number, App: []string{spawn, spawn, spawn, spawn, grace, tableflip, nginx}[r.IntN(7)]}
@@ -113,8 +113,11 @@ func newPlan(seed, number uint64, choice []*fault) Plan {
 			p.End = endTerm
 		}
 	}
-	for i, n := 0, 2+r.IntN(3); i < n; i++ {
-		p.Storms = append(p.Storms, p.storm(r, choice, i == n-1))
+	if storms == 0 {
+		storms = 2 + r.IntN(3)
+	}
+	for i := range storms {
+		p.Storms = append(p.Storms, p.storm(r, choice, i == storms-1))
 	}
 	return p
 }

@@ -182,6 +182,9 @@ func (k *strike) hit(who role, kill bool) error {
 				k.dies(death{code: k.exitCode(), why: "the predecessor, whose successor was killed"})
 				k.dies(death{code: 128 + int(syscall.SIGKILL), why: "SIGKILL to the " + string(who)})
 			}
+			if k.plan.App == tableflip {
+				k.dies(death{code: 1, why: "tableflip's successor gives up without its predecessor"})
+			}
 		}
 		if !kill {
 			k.dies(death{pid: pid, code: 128 + int(syscall.SIGKILL), why: "stopped for longer than a timeout"})
@@ -198,6 +201,10 @@ func (k *strike) hit(who role, kill bool) error {
 	if !kill {
 		k.wait(length)
 		_ = k.send(pid, syscall.SIGCONT)
+	}
+	if k.plan.App == nginx {
+		// Without their master the workers serve on until the drain timeout ends them.
+		k.until(restLimit, func() bool { s, err := k.ask(); return err == nil && s.Upgrade == nil })
 	}
 	mended()
 	return nil
