@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/graceinit/graceinit/demo/pidns"
 	"github.com/graceinit/graceinit/internal/procfs"
 )
 
@@ -45,9 +46,9 @@ func (p *plan) look() (Look, error) {
 		return result, err
 	}
 	for range 50 {
-		began := monotonic()
+		began := pidns.Monotonic()
 		n, err := connections(serving[0])
-		took := monotonic() - began
+		took := pidns.Monotonic() - began
 		if err != nil {
 			return result, err
 		}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/graceinit/graceinit/demo/pidns"
 )
 
 // The load is an open loop: requests are due at a fixed rate, whatever has become of those before, and the latency of
@@ -52,7 +54,7 @@ type load struct {
 }
 
 func startLoad(servers []netip.AddrPort) *load {
-	l := &load{servers: servers, began: monotonic(), quit: make(chan struct{})}
+	l := &load{servers: servers, began: pidns.Monotonic(), quit: make(chan struct{})}
 	kept := make(chan time.Duration, 1<<16) // more than are due in answerLimit
 	for i := range keepAliveConns {
 		l.wg.Go(func() {
@@ -116,7 +118,7 @@ func (l *load) do(c *client, due time.Duration) {
 	l.mu.Unlock()
 }
 
-func (l *load) since() time.Duration { return monotonic() - l.began }
+func (l *load) since() time.Duration { return pidns.Monotonic() - l.began }
 
 // stop waits for the last answer.
 func (l *load) stop() []sample {
@@ -231,15 +233,8 @@ func firstBy(ctx context.Context, server netip.AddrPort, old map[int]bool) (time
 		c := client{server: server, once: true}
 		pid, err := c.ask()
 		if err == nil && !old[pid] {
-			return monotonic(), nil
+			return pidns.Monotonic(), nil
 		}
 	}
 	return 0, fmt.Errorf("no successor answered: %w", ctx.Err())
-}
-
-// monotonic can be slept until, which a time.Time cannot.
-func monotonic() time.Duration {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return time.Duration(ts.Nano())
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/graceinit/graceinit/demo/pidns"
 	"github.com/graceinit/graceinit/demo/proc"
 )
 
@@ -99,7 +100,7 @@ func execToAnswer(s program, address netip.AddrPort) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	fd, err := l.File()
 	if err != nil {
 		return 0, err
@@ -116,7 +117,7 @@ func execToAnswer(s program, address netip.AddrPort) (time.Duration, error) {
 		return 0, err
 	}
 	answers := make(chan answered, 1)
-	go func() { pid, err := c.ask(); answers <- answered{pid, monotonic(), err} }()
+	go func() { pid, err := c.ask(); answers <- answered{pid, pidns.Monotonic(), err} }()
 
 	runtime.LockOSThread() // the server dies with the thread that started it
 	defer runtime.UnlockOSThread()
@@ -125,7 +126,7 @@ func execToAnswer(s program, address netip.AddrPort) (time.Duration, error) {
 	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "NOTIFY_SOCKET=@bench-"+address.String())
 	cmd.ExtraFiles = []*os.File{fd}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	began := monotonic()
+	began := pidns.Monotonic()
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
@@ -163,13 +164,13 @@ func (p *plan) signalToAnswer(s program) (time.Duration, error) {
 	if err := c.dial(); err != nil {
 		return 0, err
 	}
-	began := monotonic()
+	began := pidns.Monotonic()
 	if err := l.pid1.Signal(syscall.SIGUSR2); err != nil {
 		return 0, err
 	}
 	// The predecessor cannot have answered.
 	_, err = c.ask()
-	took := monotonic() - began
+	took := pidns.Monotonic() - began
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("no successor answered: %s", l.said), err)
 	}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/graceinit/graceinit/demo/pidns"
 )
 
 // Trial is one upgrade, under load or of a server that is held still.
@@ -80,7 +82,7 @@ func (l *life) trigger() (t triggered, err error) {
 	if t.cpu, err = l.cpu(); err != nil {
 		return t, err
 	}
-	t.at = monotonic()
+	t.at = pidns.Monotonic()
 	return t, l.pid1.Signal(syscall.SIGUSR2)
 }
 
@@ -89,7 +91,7 @@ func (t triggered) finish(l *life, result *Trial) error {
 	if err := l.gone(t.old); err != nil {
 		return err
 	}
-	result.End = ms(monotonic() - t.at)
+	result.End = ms(pidns.Monotonic() - t.at)
 	pass(100 * time.Millisecond) // PID 1 has its last word
 	cpu, err := l.cpu()
 	result.CPU = ms(cpu - t.cpu)
@@ -175,7 +177,7 @@ func (o *opened) heldStill(result *Trial) error {
 	for _, c := range waiting {
 		go func() {
 			pid, err := c.ask()
-			answers <- answered{pid, monotonic(), err}
+			answers <- answered{pid, pidns.Monotonic(), err}
 		}()
 	}
 	t, err := o.trigger()

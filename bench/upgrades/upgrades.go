@@ -192,7 +192,7 @@ func (p *plan) trial(w *way, st step, measure func(*opened, *Trial) error) (Tria
 // setting has addresses that no life before has used: nothing is left of the connections of another.
 func (p *plan) setting(listeners int) *setting {
 	const port, perLife = 8080, 1024
-	s := &setting{graceinit: p.Init, app: p.App, workers: 1}
+	s := &setting{graceinit: p.Init, app: p.App, workers: 1, grace: 500 * time.Millisecond}
 	if p.Short {
 		s.grace = 200 * time.Millisecond
 	}

@@ -58,7 +58,7 @@ type setting struct {
 	dir            string // for this life alone
 	addresses      []netip.AddrPort
 	workers        int
-	grace          time.Duration // how long the app lets silent connections be, if it is not to be the default
+	grace          time.Duration // how long the app lets silent connections be once it stops
 }
 
 func (s *setting) list() []string {
@@ -70,10 +70,7 @@ func (s *setting) list() []string {
 }
 
 func (s *setting) appCommand(way string, withAddresses bool) []string {
-	args := []string{s.app, "-way", way, "-workers", strconv.Itoa(s.workers)}
-	if s.grace > 0 {
-		args = append(args, "-grace", s.grace.String())
-	}
+	args := []string{s.app, "-way", way, "-workers", strconv.Itoa(s.workers), "-grace", s.grace.String()}
 	if withAddresses {
 		args = append(args, s.list()...)
 	}
