@@ -171,12 +171,8 @@ func (m *Machine) countConnections(s *procfs.Snapshot) {
 	if s.Established == nil || u.forced || !u.draining && !u.gone { // what SIGKILL cut is not to read as none
 		return
 	}
-	ids := append([]procfs.ID{u.retiring}, u.rest...)
-	if !u.gone {
-		ids[0] = m.main
-	}
 	total := 0
-	for _, id := range ids {
+	for _, id := range m.predecessorIDs() {
 		p := s.Get(id.PID)
 		if p == nil || p.ID != id {
 			continue
@@ -189,6 +185,15 @@ func (m *Machine) countConnections(s *procfs.Snapshot) {
 		total += n
 	}
 	u.connections, u.connectionsAt = total, m.now
+}
+
+// predecessorIDs lists the predecessor and what else is left of its generation.
+func (m *Machine) predecessorIDs() []procfs.ID {
+	first := m.up.retiring
+	if !m.up.gone {
+		first = m.main
+	}
+	return append([]procfs.ID{first}, m.up.rest...)
 }
 
 func (m *Machine) connectionsLeft() Field {

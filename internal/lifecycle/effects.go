@@ -30,6 +30,7 @@ type effects struct {
 	pidFile   string
 	self      int
 	initPID   bool // we are PID 1
+	inspector procfs.Inspector
 }
 
 func (e *effects) start(a Start) Event {
@@ -219,22 +220,26 @@ func (e *effects) look(l Look) Event {
 	if err != nil {
 		return answer
 	}
+	table.Listening, table.ListeningErr = procfs.Listening()
+	if l.For == ForKill {
+		e.inspector = procfs.Inspector{} // whose connections are cut is counted at that moment
+	}
 	for _, pid := range l.Detail {
 		if p := table.Get(pid); p != nil {
-			procfs.Inspect(p)
+			e.inspector.Inspect(p, table.Listening)
 		}
 	}
 	if l.Known != nil {
 		for i := range table.Processes {
 			p := &table.Processes[i]
 			if !p.Forked && !p.Dead() && !p.Inspected() && !l.Known(p) {
-				procfs.Inspect(p)
+				e.inspector.Inspect(p, table.Listening)
 			}
 		}
 	}
-	table.Listening, table.ListeningErr = procfs.Listening()
+	e.inspector.Forget()
 	if l.Connections {
-		table.Established, table.EstablishedErr = procfs.Established()
+		table.Established, table.EstablishedErr = e.inspector.Established()
 	}
 	if len(l.Accepts) > 0 {
 		sockets := map[uint64]bool{}

@@ -80,17 +80,29 @@ func (m *Machine) lookSoon() {
 func (m *Machine) lookFor(p Purpose, pids ...int) Look {
 	look := Look{For: p, Detail: pids}
 	if p == ForTrigger {
+		if m.cfg.Spawn {
+			look.Detail = nil
+		}
 		if m.cfg.HoldsListeners {
 			look.Accepts = pids
 		}
 		return look
 	}
 	if u := m.up; u != nil {
-		if u.spawned && m.cfg.HoldsListeners && m.judgesSuccessor() {
-			look.Accepts = []int{u.successor.PID}
+		look.Connections = u.draining || u.gone
+		if u.spawned {
+			// Who the successor is we know. What the predecessor has open takes long to read where that is much.
+			if look.Detail = nil; look.Connections {
+				for _, id := range m.predecessorIDs() {
+					look.Detail = append(look.Detail, id.PID)
+				}
+			}
+			if m.cfg.HoldsListeners && m.judgesSuccessor() {
+				look.Accepts = []int{u.successor.PID}
+			}
+			return look
 		}
 		look.Known = u.record.Knows
-		look.Connections = u.draining || u.gone
 		for _, id := range append(m.alive(), u.rest...) {
 			look.Detail = append(look.Detail, id.PID)
 		}

@@ -1,6 +1,7 @@
 package procfs
 
 import (
+	"bufio"
 	"bytes"
 	"os"
 	"strconv"
@@ -78,43 +79,34 @@ func mayAccept(number int) bool {
 	return false
 }
 
-// epollWatches reports whether an epoll instance of the process watches one of the sockets (proc_pid_fdinfo(5)).
-func epollWatches(pid int, sockets map[uint64]bool) (bool, error) {
-	names, err := readNames(path(pid, "fd"))
-	if err != nil {
-		return false, err
-	}
-	for _, name := range names {
-		link, err := os.Readlink(path(pid, "fd/") + name)
-		switch {
-		case os.IsNotExist(err):
-			continue // closed meanwhile
-		case err != nil:
-			return false, err
-		case link == "anon_inode:[io_uring]":
-			return true, nil
-		case link != "anon_inode:[eventpoll]":
-			continue
+// epollWatches reports whether an epoll instance of the process watches one of the sockets (proc_pid_fdinfo(5)). It ends
+// with the first that does, which is among the first fds that a server opens.
+func epollWatches(pid int, sockets map[uint64]bool) (watched bool, err error) {
+	err = eachFD(pid, func(name string, link []byte) bool {
+		switch string(link) {
+		case "anon_inode:[io_uring]":
+			watched = true
+		case "anon_inode:[eventpoll]":
+			watched = watchesAny(path(pid, "fdinfo/")+name, sockets)
 		}
-		text, err := readFile(path(pid, "fdinfo/") + name)
-		if err != nil {
-			continue
-		}
-		if watchesAny(text, sockets) {
-			return true, nil
-		}
-	}
-	return false, nil
+		return watched
+	})
+	return watched, err
 }
 
-// watchesAny reads lines like "tfd: 5 events: 19 data: 0 pos:0 ino:61af sdev:7", the inode in hexadecimal.
-func watchesAny(fdinfo []byte, sockets map[uint64]bool) bool {
-	for line := range bytes.Lines(fdinfo) {
-		for _, field := range bytes.Fields(line) {
-			if text, ok := bytes.CutPrefix(field, []byte("ino:")); ok {
-				if inode, err := strconv.ParseUint(string(text), 16, 64); err == nil && sockets[inode] {
-					return true
-				}
+// watchesAny reads lines like "tfd: 5 events: 19 data: 0 pos:0 ino:61af sdev:7", the inode in hexadecimal, one for each
+// of what may be tens of thousands of fds. An instance that was closed meanwhile watches nothing.
+func watchesAny(fdinfo string, sockets map[uint64]bool) bool {
+	f, err := os.Open(fdinfo)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if _, rest, ok := bytes.Cut(lines.Bytes(), []byte("ino:")); ok {
+			text, _, _ := bytes.Cut(rest, []byte(" "))
+			if inode, err := strconv.ParseUint(string(text), 16, 64); err == nil && sockets[inode] {
+				return true
 			}
 		}
 	}

@@ -127,39 +127,20 @@ func ParseSignals(status []byte) (caught, ignored signals.Set, err error) {
 
 // Inspect fills in the details of a process.
 func Inspect(p *Process) {
+	list, err := sockets(p.PID)
+	p.inspectBut(inodes(list), err)
+}
+
+// inspectBut reads all details but the sockets.
+func (p *Process) inspectBut(sockets []uint64, err error) {
 	p.inspected = true
-	p.Sockets, p.FDsErr = sockets(p.PID)
+	p.Sockets, p.FDsErr = sockets, err
 	if status, err := readFile(path(p.PID, "status")); err != nil {
 		p.SignalsErr = err
 	} else {
 		p.Caught, p.Ignored, p.SignalsErr = ParseSignals(status)
 	}
 	p.Image = fileID(path(p.PID, "exe"))
-}
-
-// sockets lists the inodes of the process's open sockets. Listing another user's fds works without
-// CAP_SYS_PTRACE in some kernels, reading the links does not: an unreadable link is an error, not a
-// process without sockets.
-func sockets(pid int) ([]uint64, error) {
-	dir := path(pid, "fd")
-	names, err := readNames(dir)
-	if err != nil {
-		return nil, err
-	}
-	var inodes []uint64
-	for _, name := range names {
-		link, err := os.Readlink(dir + "/" + name)
-		switch {
-		case os.IsNotExist(err):
-			continue // closed meanwhile
-		case err != nil:
-			return nil, err
-		}
-		if inode, ok := socketInode(link); ok {
-			inodes = append(inodes, inode)
-		}
-	}
-	return inodes, nil
 }
 
 func readNames(dir string) ([]string, error) {
@@ -169,15 +150,6 @@ func readNames(dir string) ([]string, error) {
 	}
 	defer f.Close()
 	return f.Readdirnames(-1)
-}
-
-func socketInode(link string) (uint64, bool) {
-	rest, ok := strings.CutPrefix(link, "socket:[")
-	if !ok {
-		return 0, false
-	}
-	inode, err := strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
-	return inode, err == nil
 }
 
 func path(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }

@@ -97,9 +97,9 @@ func TestUnknownIsNotNone(t *testing.T) {
 // The text files and sock_diag must agree: the one stands in for the other.
 func TestTextAgreesWithDiag(t *testing.T) {
 	twoListeners(t)
-	inodes, err := sockets(os.Getpid())
-	if err != nil || len(inodes) != 2 {
-		t.Fatalf("%v, %v", inodes, err)
+	list, err := sockets(os.Getpid())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
 	}
 	for _, family := range []uint8{2, 10, 1} { // AF_INET, AF_INET6, AF_UNIX
 		q := query{family: family, states: 1 << tcpListen}
@@ -110,7 +110,7 @@ func TestTextAgreesWithDiag(t *testing.T) {
 		if err := q.text(byText); err != nil {
 			t.Fatal(err)
 		}
-		for _, inode := range inodes {
+		for _, inode := range inodes(list) {
 			if byDiag[inode] != byText[inode] {
 				t.Errorf("family %d, inode %d: diag %v, text %v", family, inode, byDiag[inode], byText[inode])
 			}

@@ -1,0 +1,69 @@
+package procfs
+
+import (
+	"net"
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// What took long holds for a while, but not beyond the moment in which a process lets go of a listener.
+func TestInspectorSparesWhatTakesLong(t *testing.T) {
+	l := twoListeners(t)
+	listening, err := Listening()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := Stat(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func(i *Inspector) []uint64 {
+		p := self
+		i.Inspect(&p, listening)
+		if p.FDsErr != nil || p.SignalsErr != nil || !p.Inspected() {
+			t.Errorf("%+v", p)
+		}
+		return p.Sockets
+	}
+	always := Inspector{Cheap: time.Hour}
+	rarely := Inspector{Cheap: time.Nanosecond, Rest: 1e9}
+	before := look(&always)
+	if len(before) != 2 || !slices.Equal(before, look(&rarely)) {
+		t.Fatalf("%v, want the two listeners", before)
+	}
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if now := look(&always); len(now) != 3 {
+		t.Errorf("%v, want the connection in it too", now)
+	}
+	if now := look(&rarely); !slices.Equal(now, before) {
+		t.Errorf("%v, want the answer from before", now)
+	}
+	l.Close()
+	if now := look(&rarely); len(now) != 2 || slices.Equal(now, before) {
+		t.Errorf("%v after a listener was closed, want the other one and the connection", now)
+	}
+
+	if found, err := rarely.Established(); err != nil || found == nil {
+		t.Errorf("%v, %v", found, err)
+	}
+	if found, err := rarely.Established(); err != nil || found != nil {
+		t.Errorf("%v, %v, want no answer yet", found, err)
+	}
+	if found, err := always.Established(); err != nil || found == nil {
+		t.Errorf("%v, %v", found, err)
+	}
+	rarely.Forget()
+	look(&rarely)
+	if rarely.Forget(); len(rarely.processes) != 1 {
+		t.Error("a process that is looked at was forgotten")
+	}
+	if rarely.Forget(); len(rarely.processes) != 0 {
+		t.Error("a process that nobody asks about is kept")
+	}
+}
