@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/graceinit/graceinit/demo/churn"
 	"github.com/graceinit/graceinit/demo/pidns"
@@ -33,7 +34,7 @@ func TestABrokenPromiseIsSeen(t *testing.T) {
 	for name, c := range map[string]struct{ script, want string }{
 		"it drops requests in an upgrade": {`case $1 in --*g) set -- --predecessor-signal KILL "$@";; esac`, "a request failed, and the app was not broken"},
 		"it does not upgrade":             {`case $1 in --*g) set -- --upgrade off "$@";; esac`, "a good upgrade at rest"},
-		"it ends with another code":       {`case $1 in --*g) shift 0; INIT "$@"; exit 99;; esac`, "at its end"},
+		"it ends with another code":       {`case $1 in --*g) set -- -e 3 -e 77 -e 255 "$@";; esac`, "at its end"},
 		"it ends without a reason":        {`case $1 in --*g) INIT "$@" & sleep 5; exit 0;; esac`, "the chaos had done nothing to its main process"},
 		"it leaves zombies":               {`case $1 in --*g) (sleep 0.1 & exec sleep 1000) & ;; esac`, "does not come to rest: zombie"},
 		"it knows no status":              {`case $1 in status) exit 0;; esac`, "does not come to rest"},
@@ -45,7 +46,7 @@ func TestABrokenPromiseIsSeen(t *testing.T) {
 			if err := os.WriteFile(liar, []byte(script), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			r, err := campaign(t.Context(), options{init: liar, seed: 1, lanes: 1, episode: plainEpisode(t), growth: 1 << 20, only: "full disk", storms: 1})
+			r, err := campaign(t.Context(), options{init: liar, seed: 1, lanes: 1, episode: plainEpisode(t), growth: 1 << 20, rest: 15 * time.Second, only: "full disk", storms: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +62,7 @@ func plainEpisode(t *testing.T) uint64 {
 	t.Helper()
 	full := []*fault{faultNamed("full disk")}
 	for n := range uint64(1000) {
-		if p := newPlan(1, n+1, 1, full); p.App == spawn && p.End == endTerm && p.Stderr == stderrRead && !p.StopFirst && p.Watchdog == 0 && p.Probation == 0 {
+		if p := newPlan(1, n+1, 1, full); p.App == spawn && p.End == endTerm && p.Stderr == stderrRead && !p.StopFirst && p.Watchdog == 0 && p.Code != 0 {
 			return n + 1
 		}
 	}

@@ -96,7 +96,7 @@ func (e *episode) shutdown() error {
 }
 
 func (e *episode) pastProbation() {
-	e.until(restLimit, func() bool {
+	e.until(e.restLimit(), func() bool {
 		s, err := e.ask()
 		return err == nil && s.Probation == 0
 	})

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/graceinit/graceinit/demo/pidns"
@@ -66,12 +67,15 @@ type episode struct {
 	reaped                       int
 }
 
+// lives counts the episodes of this process.
+var lives atomic.Int64
+
 // live runs an episode from its plan.
 func live(ctx context.Context, k *kit, plan Plan) *episode {
 	if plan.App == nginx && k.nginx == "" {
 		plan.App, plan.End = grace, endTerm
 	}
-	e := &episode{kit: k, plan: plan, name: fmt.Sprintf("%d-%d", os.Getpid(), plan.Number), began: time.Now(),
+	e := &episode{kit: k, plan: plan, name: fmt.Sprintf("%d-%d", os.Getpid(), lives.Add(1)), began: time.Now(),
 		counts: map[string]int{}, hits: map[string]int{}, upgrades: map[string]int{}, outcome: "not started"}
 	e.log = &journal{began: e.began}
 	e.log.add("%v", plan)

@@ -128,7 +128,7 @@ func (e *episode) broken(why string) (mended func()) {
 	i := len(e.breaks)
 	e.breaks = append(e.breaks, span{from: e.now(), to: forever, why: why})
 	return func() {
-		if !e.answers(restLimit) {
+		if !e.answers(e.restLimit()) {
 			return // the container has ended, or calm will say so
 		}
 		e.mu.Lock()

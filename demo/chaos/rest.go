@@ -18,14 +18,15 @@ import (
 )
 
 const (
-	// restLimit is how long the init may take to come to rest: an upgrade that was triggered in the storm, one more that
-	// was held meanwhile, each with all of its timeouts, a rollback, and a busy machine.
-	restLimit = 60 * time.Second
 	// giveBackLimit is how long it may take to give back memory, and to drop clients that hold their connections.
 	giveBackLimit = 20 * time.Second
 	// settled is how long after an upgrade a client may meet the close of a connection that the predecessor held.
 	settled = 3 * time.Second
 )
+
+// restLimit is how long the init may take to come to rest: an upgrade that was triggered in the storm, one more that was
+// held meanwhile, each with all of its timeouts, a rollback, and a busy machine.
+func (e *episode) restLimit() time.Duration { return e.kit.rest }
 
 // figures of the init that must not grow.
 type figures struct {
@@ -66,7 +67,7 @@ func (e *episode) ask() (s status, err error) {
 // calm waits until the init rests with one generation of its app and nothing else.
 func (e *episode) calm(when string) bool {
 	var problem string
-	ok := e.until(restLimit, func() bool {
+	ok := e.until(e.restLimit(), func() bool {
 		s, err := e.ask()
 		switch {
 		case err != nil:

@@ -204,7 +204,7 @@ func (k *strike) hit(who role, kill bool) error {
 	}
 	if k.plan.App == nginx {
 		// Without their master the workers serve on until the drain timeout ends them.
-		k.until(restLimit, func() bool { s, err := k.ask(); return err == nil && s.Upgrade == nil })
+		k.until(k.restLimit(), func() bool { s, err := k.ask(); return err == nil && s.Upgrade == nil })
 	}
 	mended()
 	return nil
