@@ -2,8 +2,9 @@
 // or a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER).
 //
 // Start is the only fork and Reap the only wait4 of a program that uses this package, and both belong to
-// one goroutine. Then a process cannot exit before its pid is known, no status is lost to somebody
-// else's wait, and a pid that was not reaped yet cannot mean another process. os/exec and
+// one goroutine; a Watcher reaps only between its Leave and its Take, and nothing that is to be kept. Then a
+// process cannot exit before its pid is known, no status is lost to somebody else's wait, and a pid that was
+// not reaped yet cannot mean another process. os/exec and
 // os.StartProcess beside it would break all three.
 package reaper
 
