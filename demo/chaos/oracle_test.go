@@ -74,10 +74,9 @@ func TestJudgeEnding(t *testing.T) {
 
 func TestJudgeLog(t *testing.T) {
 	for line, bad := range map[string]bool{
-		`level=error msg="BUG: index out of range on lifecycle.Tick; going on"`:       true,
-		"fatal error: all goroutines are asleep - deadlock!":                          true,
-		`level=info msg="main process (generation 1, pid 7) killed by SIGSEGV"`:       false,
-		`level=warning msg="upgrade failed" reason="fatal error: said the successor"`: false,
+		`level=error msg="BUG: index out of range on lifecycle.Tick; going on"`: true,
+		`level=info msg="main process (generation 1, pid 7) killed by SIGSEGV"`: false,
+		"fatal error: newosproc": false,
 	} {
 		if got := judgeLog("level=info msg=x\n" + line + "\n"); (got != "") != bad {
 			t.Errorf("%s: %q", line, got)

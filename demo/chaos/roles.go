@@ -212,7 +212,13 @@ func beBad(kind string) error {
 			return err
 		}
 		os.Exit(n)
-	case "dies": // it serves, says so, and dies in its probation
+	case "dies": // it serves, says so, and dies in its probation; not earlier, by a signal that is passed on
+		signal.Notify(make(chan os.Signal, 1))
+		for _, s := range beyondGo {
+			if err := ignore(s); err != nil {
+				return err
+			}
+		}
 		l, err := listener()
 		if err != nil {
 			return err

@@ -48,9 +48,8 @@ func (k *strike) badSuccessor(b bad) error {
 	}
 	if b.name == "dies in probation" {
 		defer k.broken(b.name)()
-		if k.plan.App != spawn || k.plan.Probation == 0 || k.hampered {
-			k.dies(death{code: code, why: b.name})
-		}
+		// Where another trigger had the init upgrade to it twice, it is also what is gone back to.
+		k.dies(death{code: code, why: b.name})
 	} else if k.hampered || k.plan.StopFirst {
 		// With nobody left to serve, the container ends with the code of whoever was there last.
 		k.dies(death{code: code, why: b.name})
