@@ -98,9 +98,8 @@ func (p *plan) drain() (Drain, error) {
 	if err != nil {
 		return result, err
 	}
-	ctx, stop := within(patience)
-	defer stop()
-	if _, err := firstBy(ctx, s.addresses[0], t.old); err != nil {
+	c := client{server: s.addresses[0], once: true}
+	if err := o.await("no successor answered", func() bool { pid, err := c.ask(); return err == nil && !t.old[pid] }); err != nil {
 		return result, err
 	}
 	before, err := o.cpu()

@@ -2,7 +2,6 @@ package upgrades
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -196,7 +195,3 @@ func (t *tail) String() string {
 
 // pass lets time go by: here it is what is measured, or the quiet before it.
 func pass(d time.Duration) { time.Sleep(d) }
-
-func within(d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), d)
-}

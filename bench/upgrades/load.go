@@ -2,7 +2,6 @@ package upgrades
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -225,16 +224,4 @@ func (c *client) ended() bool {
 		ended = !errors.Is(err, unix.EAGAIN) // the end, an error, or bytes that nobody asked for
 	})
 	return ended || err != nil
-}
-
-// firstBy asks on fresh connections, one after the other, until a process answers that is not one of old, and returns when.
-func firstBy(ctx context.Context, server netip.AddrPort, old map[int]bool) (time.Duration, error) {
-	for ctx.Err() == nil {
-		c := client{server: server, once: true}
-		pid, err := c.ask()
-		if err == nil && !old[pid] {
-			return pidns.Monotonic(), nil
-		}
-	}
-	return 0, fmt.Errorf("no successor answered: %w", ctx.Err())
 }

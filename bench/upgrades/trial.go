@@ -1,9 +1,11 @@
 package upgrades
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
@@ -188,23 +190,13 @@ func (o *opened) heldStill(result *Trial) error {
 		thaw()
 	}
 	first := make(chan time.Duration, 1)
-	if !o.way.frozen || o.way.lossy {
-		ctx, stop := within(patience)
-		defer stop()
-		probers := 1 // where the predecessor serves until the successor does
-		if o.way.lossy {
-			probers = 16 // some of their connections wait for the predecessor
-		}
-		for i := range probers {
-			go func(server netip.AddrPort) {
-				if at, err := firstBy(ctx, server, t.old); err == nil {
-					select {
-					case first <- at:
-					default:
-					}
-				}
-			}(o.addresses[i%len(o.addresses)])
-		}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	switch {
+	case o.way.lossy:
+		go probe(ctx, o.addresses[0], t.old, first, true)
+	case !o.way.frozen:
+		go probe(ctx, o.addresses[0], t.old, first, false)
 	}
 	const enough = 1500 * time.Millisecond
 	timeout := time.After(enough)
@@ -238,8 +230,6 @@ func (o *opened) heldStill(result *Trial) error {
 	result.Reasons = result.Reasons[:min(len(result.Reasons), 5)]
 	// A predecessor of grace waits in accept(2), since it has handed its listeners on as blocking sockets, and stops only when
 	// another connection comes (grace's own doing: it does so without graceinit too).
-	ctx, stop := within(patience)
-	defer stop()
 	go func() {
 		for ctx.Err() == nil {
 			c := client{server: o.addresses[0], once: true}
@@ -248,6 +238,44 @@ func (o *opened) heldStill(result *Trial) error {
 		}
 	}()
 	return t.finish(o.life, result)
+}
+
+// probe asks on fresh connections until a successor answers, and says when: on one after the other, or on a new one every
+// millisecond, where some of them wait for the predecessor.
+func probe(ctx context.Context, server netip.AddrPort, old generation, first chan<- time.Duration, overlapping bool) {
+	ask := func() bool {
+		c := client{server: server, once: true}
+		pid, err := c.ask()
+		if err != nil || old[pid] {
+			return false
+		}
+		select {
+		case first <- pidns.Monotonic():
+		default: // another was first
+		}
+		return true
+	}
+	answered := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(answered) })
+	for ctx.Err() == nil {
+		if !overlapping {
+			if ask() {
+				return
+			}
+			continue
+		}
+		go func() {
+			if ask() {
+				tell()
+			}
+		}()
+		select {
+		case <-answered:
+			return
+		case <-ctx.Done():
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 type answered struct {
