@@ -150,10 +150,9 @@ func (p *Plan) flags(r *rand.Rand) []string {
 	}
 	if p.App != spawn {
 		// Whatever these would die of is not for them.
+		needed := []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTERM, syscall.SIGUSR2, syscall.SIGCHLD}
 		for s := 1; s <= 64; s++ {
-			switch sig := syscall.Signal(s); {
-			case sig == syscall.SIGKILL || sig == syscall.SIGSTOP || sig == syscall.SIGTERM || sig == syscall.SIGUSR2 || sig == syscall.SIGCHLD:
-			default:
+			if !slices.Contains(needed, syscall.Signal(s)) {
 				flags = append(flags, "--rewrite", strconv.Itoa(s)+":0")
 			}
 		}

@@ -102,11 +102,11 @@ func beApp(args []string) error {
 	srv := drain.New(mux)
 	served := make(chan struct{})
 	go func() { _ = srv.Serve(l); close(served) }()
-	if shown, err := net.Listen("unix", *name+strconv.Itoa(os.Getpid())); err != nil {
+	shown, err := net.Listen("unix", *name+strconv.Itoa(os.Getpid()))
+	if err != nil {
 		return err
-	} else {
-		defer shown.Close()
 	}
+	defer shown.Close()
 	if !*silent {
 		if err := notify("READY=1"); err != nil {
 			return err
