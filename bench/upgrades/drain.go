@@ -9,10 +9,14 @@ import (
 	"github.com/graceinit/graceinit/internal/procfs"
 )
 
-// Look is how long one look at the connections of a predecessor takes that drains.
+// Look is how long the looks at a predecessor take that drains.
 type Look struct {
-	Connections int       `json:"connections"`
-	Took        []float64 `json:"took_ms"`
+	Connections int `json:"connections"`
+	// Counting are looks that count all connections.
+	Counting []float64 `json:"counting_ms"`
+	// InTurn are looks one after the other, at the distance that graceinit leaves between its first ones: most spare what takes
+	// long.
+	InTurn []float64 `json:"in_turn_ms"`
 }
 
 // Drain is what a long drain costs.
@@ -45,38 +49,52 @@ func (p *plan) look() (Look, error) {
 	if err != nil {
 		return result, err
 	}
-	for range 50 {
-		began := pidns.Monotonic()
-		n, err := connections(serving[0])
-		took := pidns.Monotonic() - began
+	const looks, apart = 50, 20 * time.Millisecond
+	for range looks {
+		took, n, err := lookAt(serving[0], &procfs.Inspector{})
 		if err != nil {
 			return result, err
 		}
 		if n != result.Connections {
 			return result, fmt.Errorf("a look finds %d of %d connections", n, result.Connections)
 		}
-		result.Took = append(result.Took, ms(took))
+		result.Counting = append(result.Counting, ms(took))
 	}
-	fmt.Printf("upgrades: %d looks at %d connections\n", len(result.Took), result.Connections)
+	var inspector procfs.Inspector
+	for range looks {
+		pass(apart)
+		took, _, err := lookAt(serving[0], &inspector)
+		if err != nil {
+			return result, err
+		}
+		result.InTurn = append(result.InTurn, ms(took))
+	}
+	fmt.Printf("upgrades: %d looks at %d connections\n", 2*looks, result.Connections)
 	return result, nil
 }
 
-func connections(pid int) (int, error) {
+// lookAt counts the connections of a process, or some of them where the inspector has no new answer.
+func lookAt(pid int, inspector *procfs.Inspector) (took time.Duration, n int, err error) {
+	began := pidns.Monotonic()
 	table, err := procfs.Take()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	server := table.Get(pid)
 	if server == nil {
-		return 0, errors.New("the server has gone")
+		return 0, 0, errors.New("the server has gone")
 	}
-	procfs.Inspect(server)
-	table.Established, table.EstablishedErr = procfs.Established()
+	if table.Listening, table.ListeningErr = procfs.Listening(); table.ListeningErr != nil {
+		return 0, 0, table.ListeningErr
+	}
+	inspector.Inspect(server, table.Listening)
+	inspector.Forget()
+	table.Established, table.EstablishedErr = inspector.Established()
 	n, known := table.Connections(server)
 	if !known {
-		return 0, errors.Join(errors.New("the connections cannot be seen"), server.FDsErr, table.EstablishedErr)
+		return 0, 0, errors.Join(errors.New("the connections cannot be seen"), server.FDsErr, table.EstablishedErr)
 	}
-	return n, nil
+	return pidns.Monotonic() - began, n, nil
 }
 
 // drain lets a predecessor drain for long, with connections that stay, and takes graceinit's CPU meanwhile.

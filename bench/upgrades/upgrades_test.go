@@ -74,7 +74,7 @@ func TestShort(t *testing.T) {
 			t.Errorf("%s: %d of %d connections in the accept queue were answered: %q", w.name, still.Answered, still.Queued, still.Reasons)
 		}
 	}
-	if r.Drain.Left != r.Drain.Connections || len(r.Look.Took) == 0 || len(r.Servers) == 0 {
+	if r.Drain.Left != r.Drain.Connections || len(r.Look.Counting) == 0 || len(r.Look.InTurn) == 0 || len(r.Servers) == 0 {
 		t.Errorf("drain %+v, look %+v, servers %+v", r.Drain, r.Look, r.Servers)
 	}
 	for _, f := range r.Figures() {
