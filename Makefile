@@ -121,8 +121,12 @@ upgrades: build ## 50 upgrades of each server that takes LISTEN_FDS, in containe
 	cd test/container && GRACEINIT_BIN=$(abspath $(OUT)) $(GO) test -v -count=1 -run '^TestManyUpgrades$$' . -upgrades=50
 
 .PHONY: bench
-bench: build ## size, memory, wake-ups and reaping beside tini, dumb-init and catatonit
-	cd bench && $(GO) run . $(BENCHFLAGS)
+bench: build ## side by side with tini, dumb-init, catatonit and s6, and upgrades with other ways (BENCHFLAGS=-h)
+	cd bench && $(GO) run . -init $(abspath $(OUT)) $(BENCHFLAGS)
+
+.PHONY: performance
+performance: ## write docs/performance.md's tables and pictures from bin/bench.json
+	cd bench && $(GO) run . -render
 
 ##@ the source
 

@@ -187,6 +187,11 @@ func (b *bench) begin(s subject, flags []string, app ...string) (*life, time.Dur
 func (l *life) record(want syscall.Signal) (at time.Duration, err error) {
 	var r struct{ Signal, At int64 }
 	if err := binary.Read(l.said, binary.NativeEndian, &r); err != nil {
+		select {
+		case <-l.Done():
+			err = fmt.Errorf("%w: PID 1 ended with status %d", err, l.Wait().ExitStatus())
+		case <-time.After(time.Second): // it lives on without its app, or the app says nothing
+		}
 		return 0, fmt.Errorf("the app did not say that it got signal %d: %w", want, err)
 	}
 	if syscall.Signal(r.Signal) != want {

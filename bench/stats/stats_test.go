@@ -107,3 +107,12 @@ func TestOverlaps(t *testing.T) {
 		}
 	}
 }
+
+func TestTheOrderOfManyValuesSaysWhatDrawsSay(t *testing.T) {
+	values := lognormal(rand.New(rand.NewPCG(9, 10)), many+1, 0)
+	got := MedianInterval(values)
+	want := Bootstrap(func(s ...[]float64) float64 { return Median(s[0]) }, values)
+	if width := want.High - want.Low; math.Abs(got.Low-want.Low) > width/5 || math.Abs(got.High-want.High) > width/5 {
+		t.Errorf("%+v by order, %+v by draws", got, want)
+	}
+}
