@@ -10,6 +10,8 @@ import (
 
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
+
+	"github.com/graceinit/graceinit/internal/testproc"
 )
 
 func TestResolve(t *testing.T) {
@@ -42,6 +44,7 @@ func TestResolve(t *testing.T) {
 
 // The pipe of a shim that dies closes as that of one that has executed the program does.
 func TestShimThatDies(t *testing.T) {
+	testproc.NotEmulated(t, "name of its own for what /proc/self/exe started")
 	for path, died := range map[string]bool{self: true, "/bin/true": false} {
 		pid, err := reaper.Start(reaper.Command{Path: path, Args: []string{path, "-test.run=^$"}, Env: os.Environ()})
 		if err != nil {

@@ -302,6 +302,7 @@ func TestDeliverThenRun(t *testing.T) {
 }
 
 func TestDigest(t *testing.T) {
+	testproc.NotEmulated(t, "/proc/PID/exe of other programs that it runs")
 	s := shared(t, "good")
 	s.expect("1 good")
 	out, code := s.command("status", "--digest", "--json")

@@ -14,6 +14,7 @@ import (
 )
 
 func TestEverySignalIsForwarded(t *testing.T) {
+	testproc.NotEmulated(t, "signals 63 and 64")
 	inEachMode(t, func(t *testing.T, o testproc.Options) {
 		in := start(t, o, []string{"--upgrade=off", "--shutdown-signal=PWR"}, testproc.Self("signals")...)
 		in.Await("ready")

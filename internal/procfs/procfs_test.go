@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/graceinit/graceinit/internal/signals"
+	"github.com/graceinit/graceinit/internal/testproc"
 )
 
 const statLine = "42 (a) b (c) S 7 42 42 0 -1 4194368 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 10 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n"
@@ -96,6 +97,7 @@ func TestUnknownIsNotNone(t *testing.T) {
 
 // The text files and sock_diag must agree: the one stands in for the other.
 func TestTextAgreesWithDiag(t *testing.T) {
+	testproc.NotEmulated(t, "sock_diag; the text files are read in its place")
 	twoListeners(t)
 	list, err := sockets(os.Getpid())
 	if err != nil || len(list) != 2 {

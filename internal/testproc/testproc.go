@@ -77,6 +77,9 @@ type Options struct {
 // Start runs program with args. The process, and in a namespace everything in it, is killed when the test ends.
 func Start(t testing.TB, o Options, program []string, args ...string) *Init {
 	t.Helper()
+	if !o.Ns && !canSubreap() {
+		NotEmulated(t, "PR_SET_CHILD_SUBREAPER before version 10")
+	}
 	in := &Init{t: t, done: make(chan struct{})}
 	argv := append(append([]string(nil), program...), args...)
 	env := append(os.Environ(), o.Env...)
@@ -110,7 +113,11 @@ func Start(t testing.TB, o Options, program []string, args ...string) *Init {
 	if in.Cmd.Stdin == nil {
 		in.stdin, _ = in.Cmd.StdinPipe()
 	}
-	if err := in.Cmd.Start(); err != nil {
+	start := in.Cmd.Start
+	if o.Ns && Emulated() {
+		start = in.startUnshared
+	}
+	if err := start(); err != nil {
 		if o.Ns && errors.Is(err, syscall.EPERM) {
 			t.Skipf("SKIPPED: PID namespaces are forbidden here: %v", err)
 		}

@@ -77,7 +77,7 @@ func become(args []string) error {
 	}
 	// O: the emulator gets an open file, so that a program without a path (memfd_create(2)) runs too. C: the
 	// program's credentials count. F: the emulator is opened now, and found in other root directories too.
-	rule := ":arm64:M::" + magic + ":" + mask + ":" + qemu + ":OCF"
+	rule := ":arm64:M::" + magic + ":" + mask + ":" + qemu + ":POCF"
 	if err := os.WriteFile(misc+"/register", []byte(rule), 0); err != nil {
 		return fmt.Errorf("cannot register the emulator: %w", err)
 	}
