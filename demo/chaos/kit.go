@@ -49,6 +49,10 @@ func newKit(ctx context.Context, o options) (*kit, error) {
 	if k.nginx == "" {
 		k.leftOut = append(k.leftOut, "the app nginx: it is not installed")
 	}
+	if o.clock && k.nginx != "" {
+		k.nginx = ""
+		k.leftOut = append(k.leftOut, "the app nginx where the clock is stepped: its limit_rate, which makes answers slow, goes by that clock")
+	}
 	if k.groups, err = cgroups(); err != nil {
 		k.leftOut = append(k.leftOut, fmt.Sprintf("pids limit, memory limit: %v", err))
 	}

@@ -119,7 +119,7 @@ func beApp(args []string) error {
 	for {
 		select {
 		case <-ping:
-			_ = notify("WATCHDOG=1") // a full socket: the next one will do
+			_ = notify("WATCHDOG=1") // the next one will do
 		case s := <-all:
 			if s == syscall.SIGABRT && *watchdog {
 				os.Exit(128 + int(syscall.SIGABRT)) // what a shell would say of it; Go itself would exit with 2
@@ -170,7 +170,6 @@ func notify(text string) error {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, err = c.Write([]byte(text))
 	return err
 }
