@@ -46,6 +46,7 @@ type episode struct {
 
 	mu         sync.Mutex // guards what the shots of a storm write
 	breaks     []span     // when the chaos had broken the app
+	mend       []func()   // ends the breaks that last until the calm
 	changes    []span     // when there were upgrades
 	deaths     []death
 	counts     map[string]int // injections, by fault

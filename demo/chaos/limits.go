@@ -29,7 +29,7 @@ func (k *strike) pidsLimit() error {
 	// A Go app that wants one more thread, and gets none, ends with code 2.
 	k.dies(death{code: 2, why: k.name})
 	mended := k.broken(k.name)
-	defer k.graceGivesUp()()
+	k.graceGivesUp()
 	if err := k.group.limitPIDs(n + k.IntN(6)); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (k *strike) memoryLimit() error {
 	k.dies(death{code: 128 + int(syscall.SIGKILL), why: k.name})
 	k.dies(death{code: 2, why: k.name})
 	mended := k.broken(k.name)
-	defer k.graceGivesUp()()
+	k.graceGivesUp()
 	main := k.watch.main()
 	// Children of the init inherit its score until they get their own.
 	for pid, score := range map[int]string{1: "-900", main: "-900"} {
@@ -131,16 +131,15 @@ func (k *strike) fullDisk() error {
 }
 
 // withoutProc notes that an app which upgrades itself cannot be followed: its successor cannot be recognised.
-func (k *strike) withoutProc() (mended func()) {
-	if k.plan.App == spawn {
-		return func() {}
+func (k *strike) withoutProc() {
+	if k.plan.App != spawn {
+		k.dies(death{code: k.exitCode(), why: "the main process, whose successor could not be seen without /proc"})
+		k.brokenUntilCalm(k.name)
 	}
-	k.dies(death{code: k.exitCode(), why: "the main process, whose successor could not be seen without /proc"})
-	return k.broken(k.name)
 }
 
 func (k *strike) hideProc() error {
-	defer k.withoutProc()()
+	k.withoutProc()
 	k.procIsOurs.Lock()
 	defer k.procIsOurs.Unlock()
 	if err := k.inMounts(func() error { return unix.Mount("chaos", "/proc", "tmpfs", 0, "") }); err != nil {
@@ -152,7 +151,7 @@ func (k *strike) hideProc() error {
 }
 
 func (k *strike) unmountProc() error {
-	defer k.withoutProc()()
+	k.withoutProc()
 	k.procIsOurs.Lock()
 	defer k.procIsOurs.Unlock()
 	if err := k.inMounts(func() error { return unix.Unmount("/proc", unix.MNT_DETACH) }); err != nil {

@@ -138,6 +138,14 @@ func (e *episode) broken(why string) (mended func()) {
 	}
 }
 
+// brokenUntilCalm is the same for what may go wrong again as long as the storm lasts.
+func (e *episode) brokenUntilCalm(why string) {
+	mended := e.broken(why)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mend = append(e.mend, mended)
+}
+
 // change notes an upgrade, or the time in which there may have been some.
 func (e *episode) change(from, to time.Duration) {
 	e.mu.Lock()

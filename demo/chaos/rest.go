@@ -93,6 +93,10 @@ func (e *episode) calm(when string) bool {
 		e.violate("%s the app does not answer, although the init says that it is ready", when)
 		return false
 	}
+	for _, mended := range e.mend {
+		mended()
+	}
+	e.mend = nil
 	return e.measure(when)
 }
 

@@ -44,10 +44,10 @@ func (k *strike) badSuccessor(b bad) error {
 	}
 	k.count(1)
 	if b.write != nil {
-		defer k.graceGivesUp()()
+		k.graceGivesUp()
 	}
 	if b.name == "dies in probation" {
-		defer k.broken(b.name)()
+		k.brokenUntilCalm(b.name)
 		// Where another trigger had the init upgrade to it twice, it is also what is gone back to.
 		k.dies(death{code: code, why: b.name})
 	} else if k.hampered || k.plan.StopFirst {
@@ -66,17 +66,16 @@ func (k *strike) badSuccessor(b bad) error {
 }
 
 // graceGivesUp notes that gracedemo ends, with code 0, if it cannot even start its successor. The others serve on.
-func (k *strike) graceGivesUp() (mended func()) {
-	if k.plan.App != grace {
-		return func() {}
+func (k *strike) graceGivesUp() {
+	if k.plan.App == grace {
+		k.dies(death{code: 0, why: "grace could not start its successor"})
+		k.brokenUntilCalm("grace may not be able to start its successor")
 	}
-	k.dies(death{code: 0, why: "grace could not start its successor"})
-	return k.broken("grace may not be able to start its successor")
 }
 
 // flip has good and bad executables take turns.
 func (k *strike) flip() error {
-	defer k.graceGivesUp()()
+	k.graceGivesUp()
 	for end := time.Now().Add(k.length); time.Now().Before(end) && !k.gone(); {
 		b := badSuccessors[k.IntN(len(badSuccessors))]
 		if b.name == "dies in probation" || b.spawn && k.plan.App != spawn || k.IntN(2) == 0 {
