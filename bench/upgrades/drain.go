@@ -73,24 +73,23 @@ func (p *plan) look() (Look, error) {
 	return result, nil
 }
 
-// lookAt counts the connections of a process, or some of them where the inspector has no new answer.
+// lookAt counts the connections of a process, or some of them where the inspector has no new answer. Of a look this is what
+// grows with the connections; the process table is left out, which here is the machine's and not a container's.
 func lookAt(pid int, inspector *procfs.Inspector) (took time.Duration, n int, err error) {
 	began := pidns.Monotonic()
-	table, err := procfs.Take()
+	server, err := procfs.Stat(pid)
 	if err != nil {
 		return 0, 0, err
 	}
-	server := table.Get(pid)
-	if server == nil {
-		return 0, 0, errors.New("the server has gone")
+	listening, err := procfs.Listening()
+	if err != nil {
+		return 0, 0, err
 	}
-	if table.Listening, table.ListeningErr = procfs.Listening(); table.ListeningErr != nil {
-		return 0, 0, table.ListeningErr
-	}
-	inspector.Inspect(server, table.Listening)
+	inspector.Inspect(&server, listening)
 	inspector.Forget()
+	var table procfs.Snapshot
 	table.Established, table.EstablishedErr = inspector.Established()
-	n, known := table.Connections(server)
+	n, known := table.Connections(&server)
 	if !known {
 		return 0, 0, errors.Join(errors.New("the connections cannot be seen"), server.FDsErr, table.EstablishedErr)
 	}
