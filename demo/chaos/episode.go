@@ -251,9 +251,11 @@ func (e *episode) until(limit time.Duration, cond func() bool) bool {
 func (e *episode) storm(number int, shots []Shot) {
 	e.log.add("storm %d", number)
 	e.stormMain, e.hampered = e.watch.main(), false
-	begin := e.now()
+	begin, signals := e.now(), false
+	before := e.watch.status().Counters.Upgrades["rolled back"]
 	for _, s := range shots {
 		e.hampered = e.hampered || faultNamed(s.Fault).hampers
+		signals = signals || strings.HasPrefix(s.Fault, "signals")
 	}
 	var all sync.WaitGroup
 	for _, s := range shots {
@@ -275,6 +277,12 @@ func (e *episode) storm(number int, shots []Shot) {
 		e.violate("the harness cannot install the app: %v", err)
 	}
 	e.change(begin, e.now()+settled)
+	if signals && (e.gone() || e.watch.status().Counters.Upgrades["rolled back"] > before) {
+		e.breaks = append(e.breaks, span{from: begin, to: forever, why: "a signal met a generation that could not catch it yet"})
+		if !e.gone() {
+			e.breaks[len(e.breaks)-1].to = e.now()
+		}
+	}
 	e.log.add("storm %d is over", number)
 }
 

@@ -47,13 +47,6 @@ func (k *strike) memoryLimit() error {
 	mended := k.broken(k.name)
 	k.graceGivesUp()
 	main := k.watch.main()
-	// Children of the init inherit its score until they get their own.
-	for pid, score := range map[int]string{1: "-900", main: "-900"} {
-		if err := k.score(pid, score); err != nil {
-			return err
-		}
-	}
-	defer func() { _ = k.score(1, "0") }() // it may have ended
 	ctx, cancel := context.WithCancel(context.Background())
 	var marking sync.WaitGroup
 	marking.Go(func() {

@@ -171,7 +171,12 @@ func (k *strike) hit(who role, kill bool) error {
 	phase := k.watch.phase()
 	mended := func() {}
 	if who != helpers {
-		mended = k.broken(fmt.Sprintf("%s to the %s", unix.SignalName(sig), who))
+		why := fmt.Sprintf("%s to the %s", unix.SignalName(sig), who)
+		if k.plan.App == spawn {
+			mended = k.broken(why)
+		} else {
+			k.brokenUntilCalm(why) // its predecessor may have begun to go
+		}
 		// A successor's death ends the container only where nobody is left to serve.
 		if kill && (who == predecessor || withoutProbation(&k.plan) || k.hampered) {
 			k.dies(death{pid: pid, code: 128 + int(syscall.SIGKILL), why: "SIGKILL to the " + string(who)})
