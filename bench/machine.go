@@ -23,7 +23,7 @@ func machine(graceinit string) result.Machine {
 	if unix.Uname(&u) == nil {
 		m.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
-	m.Versions[ours] = firstLine(graceinit, "--version")
+	m.Versions[ours] = strings.TrimPrefix(firstLine(graceinit, "--version"), "graceinit version ")
 	for _, name := range append(peerNames(), "nginx", "libserver-starter-perl", "python3", "nodejs", "puma", "gunicorn") {
 		// The package's, since not all of them have an option for it.
 		if v := firstLine("dpkg-query", "-W", "-f", "${Version}", name); v != "" {

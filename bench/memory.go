@@ -143,7 +143,7 @@ func (b *bench) atRest(subjects []subject, flags []string, to map[string][]proc.
 // logged reads the memory after a life with many orphans, each of them logged where the init can do that.
 func (b *bench) logged() error {
 	after := b.figure("memory", fmt.Sprintf("RSS after %d orphans, logged", b.o.logged), "MB", result.Lower)
-	lines := b.figure("memory", "... lines in the log", "", result.Equal)
+	lines := b.figure("memory", "lines in that log", "", result.Equal)
 	for _, s := range b.inits() {
 		progress("memory: %d logged orphans of %s", b.o.logged, s.name)
 		rss, said, err := b.logging(s)
@@ -197,9 +197,9 @@ func (b *bench) idle() error {
 		return err
 	}
 	threads := b.figure("memory", "threads", "", result.Lower)
-	wakeups := b.figure("memory", fmt.Sprintf("wake-ups in %v idle", b.o.idle), "", result.Lower)
-	preempted := b.figure("memory", "... preemptions", "", result.Equal)
-	cpu := b.figure("memory", "... CPU", "µs", result.Lower)
+	wakeups := b.figure("memory", fmt.Sprintf("wake-ups in %.0f s idle", b.o.idle.Seconds()), "", result.Lower)
+	preempted := b.figure("memory", "preemptions meanwhile", "", result.Equal)
+	cpu := b.figure("memory", fmt.Sprintf("CPU in %.0f s idle", b.o.idle.Seconds()), "µs", result.Lower)
 	for _, s := range b.inits() {
 		after, err := read(all[s.name].init)
 		if err != nil {
@@ -211,7 +211,7 @@ func (b *bench) idle() error {
 		preempted.Add(s.name, float64(after.switches.Involuntary-was.switches.Involuntary))
 		cpu.Add(s.name, micro(after.cpu-was.cpu))
 	}
-	wakeups.AtMost(fmt.Sprintf("no wake-up in %v idle", b.o.idle), wakeups.Subject(ours).Median, "", 0)
+	wakeups.AtMost(fmt.Sprintf("no wake-up in %.0f s idle", b.o.idle.Seconds()), wakeups.Subject(ours).Median, "", 0)
 	return nil
 }
 

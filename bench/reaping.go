@@ -31,14 +31,14 @@ func (b *bench) reaping() error {
 	churned.RatioAtMost("CPU per orphan in a churn at most 1.6 × tini", ours, 1.6)
 
 	cpu := b.figure("reaping", fmt.Sprintf("CPU per orphan, a backlog of %d zombies", b.o.backlog), "µs", result.Lower)
-	wall := b.figure("reaping", "... time until they are gone", "ms", result.Lower)
+	wall := b.figure("reaping", "time until the backlog is gone", "ms", result.Lower)
 	if err := b.reap(cpu, wall, func(s subject) (reaped, error) { return b.many(s, true) }); err != nil {
 		return err
 	}
 	cpu.RatioAtMost(fmt.Sprintf("CPU for a backlog of %d zombies at most 1.1 × tini", b.o.backlog), ours, 1.1)
 
 	cpu = b.figure("reaping", fmt.Sprintf("CPU per orphan, %d end at once", b.o.backlog), "µs", result.Lower)
-	wall = b.figure("reaping", "... time until they are gone", "ms", result.Lower)
+	wall = b.figure("reaping", "time until all that end at once are gone", "ms", result.Lower)
 	return b.reap(cpu, wall, func(s subject) (reaped, error) { return b.many(s, false) })
 }
 

@@ -111,7 +111,7 @@ func fill(text []byte, r *result.Result) ([]byte, error) {
 	}
 }
 
-const panelWidth = 430
+const panelWidth = 460
 
 // draw is nil where there is nothing to draw.
 func (p picture) draw(r *result.Result) []byte {
@@ -128,6 +128,9 @@ func (p picture) draw(r *result.Result) []byte {
 	}
 	if len(panels) == 0 {
 		return nil
+	}
+	if p.series {
+		return plot.SVG(p.title, 1, 2*panelWidth, panels...)
 	}
 	return plot.SVG(p.title, min(2, len(panels)), panelWidth, panels...)
 }
@@ -157,7 +160,7 @@ func bars(f result.Figure) plot.Bars {
 	b := plot.Bars{Title: f.Name, Unit: f.Unit}
 	low, high := math.Inf(1), 0.0
 	for _, s := range f.Subjects {
-		bar := plot.Bar{Label: s.Name, Value: s.Median}
+		bar := plot.Bar{Label: s.Name, Value: s.Median, Ours: strings.HasPrefix(s.Name, ours)}
 		if !s.Measured() {
 			bar.Note = s.Note
 		} else {

@@ -15,6 +15,7 @@ type Bar struct {
 	Value     float64
 	Low, High float64 // the whisker, if it has a length
 	Note      string  // in the place of a bar, if there is no value
+	Ours      bool    // one of those that this is about
 }
 
 const (
@@ -61,8 +62,8 @@ func (b Bars) draw(c *canvas, x, y, width float64) {
 			continue
 		}
 		class := "s1"
-		if i == 0 {
-			class = "s0" // the one that this is about
+		if bar.Ours {
+			class = "s0"
 		}
 		end := a.at(bar.Value)
 		c.rect(class, min(start, end), at, max(start, end)-min(start, end), barHeight)

@@ -56,7 +56,7 @@ func (l Lines) draw(c *canvas, x, y, width float64) {
 	for _, m := range l.Marks {
 		xs = append(xs, m.At)
 	}
-	horizontal, vertical := newAxis(l.LogX, xs...), newAxis(l.LogY, ys...)
+	horizontal, vertical := newAxis(l.LogX, xs...).tight(xs), newAxis(l.LogY, ys...)
 	labels := 0.0
 	for _, v := range vertical.ticks() {
 		labels = max(labels, textWidth*float64(len(tick(v)))+10)

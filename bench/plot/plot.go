@@ -9,6 +9,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -142,6 +143,14 @@ func newAxis(log bool, values ...float64) axis {
 	return a
 }
 
+// tight makes a linear axis end where its values do.
+func (a axis) tight(values []float64) axis {
+	if !a.log && len(values) > 1 && slices.Min(values) < slices.Max(values) {
+		a.low, a.high = slices.Min(values), slices.Max(values)
+	}
+	return a
+}
+
 // step is the distance of the ticks: 1, 2 or 5 of a power of ten, for three to seven of them.
 func step(span float64) float64 {
 	raw := span / 5
@@ -162,16 +171,16 @@ func (a axis) ticks() []float64 {
 		}
 		return out
 	}
-	for i := math.Round(a.low / a.step); i*a.step <= a.high*1.0001; i++ {
+	for i := math.Ceil(a.low/a.step - 1e-9); i*a.step <= a.high+a.step*1e-9; i++ {
 		out = append(out, i*a.step)
 	}
 	return out
 }
 
-// Value writes a value with about three digits, or all of those before the point.
+// Value writes a value with about three digits, or all of those before the point. A whole number is a count.
 func Value(v float64) string {
 	switch size := math.Abs(v); {
-	case size == 0 || size >= 100 || math.IsInf(v, 0) || math.IsNaN(v):
+	case v == math.Trunc(v) || size >= 100 || math.IsInf(v, 0) || math.IsNaN(v):
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case size >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64)

@@ -77,7 +77,7 @@ func texts(all []element) []string {
 
 func TestBarsAreAsLongAsTheirValues(t *testing.T) {
 	all := parse(t, SVG("a < b & c", 1, 400, Bars{Title: "start", Unit: "ms", Goal: 4, Bars: []Bar{
-		{Label: "graceinit", Value: 3, Low: 2.5, High: 3.5}, {Label: "tini", Value: 1.5, Low: 1.5, High: 1.5}, {Label: "s6", Note: "has none"},
+		{Label: "graceinit", Ours: true, Value: 3, Low: 2.5, High: 3.5}, {Label: "tini", Value: 1.5, Low: 1.5, High: 1.5}, {Label: "s6", Note: "has none"},
 	}}))
 	ours, theirs := find(all, "rect", "s0"), find(all, "rect", "s1")
 	if len(ours) != 1 || len(theirs) != 1 {
@@ -100,7 +100,7 @@ func TestBarsAreAsLongAsTheirValues(t *testing.T) {
 		t.Errorf("the goal is drawn at %+v", goal)
 	}
 	words := texts(all)
-	for _, want := range []string{"a < b & c", "start, ms", "graceinit", "3.00", "1.50", "has none", "goal 4.00"} {
+	for _, want := range []string{"a < b & c", "start, ms", "graceinit", "3", "1.50", "has none", "goal 4"} {
 		if !slices.Contains(words, want) {
 			t.Errorf("no %q in %q", want, words)
 		}
@@ -157,7 +157,7 @@ func TestLinesGoThroughTheirValues(t *testing.T) {
 }
 
 func TestPanelsStandInRowsAndNothingLeavesThePicture(t *testing.T) {
-	b := Bars{Title: "x", Bars: []Bar{{Label: "a", Value: 1}}}
+	b := Bars{Title: "x", Bars: []Bar{{Label: "a", Ours: true, Value: 1}}}
 	all := parse(t, SVG("x", 2, 300, b, b, Lines{Title: "empty"}, Bars{Title: "none"}))
 	width, height := all[0].number(t, "width"), all[0].number(t, "height")
 	if width != 2*300+3*margin {
@@ -207,7 +207,7 @@ func TestTicks(t *testing.T) {
 }
 
 func TestValue(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 0.0123: "0.012", 0.8: "0.80", 1.234: "1.23", 12.34: "12.3", 1234.5: "1234", -2: "-2.00"} {
+	for v, want := range map[float64]string{0: "0", 0.0123: "0.012", 0.8: "0.80", 1.234: "1.23", 12.34: "12.3", 1234.5: "1234", -2.5: "-2.50", 2: "2"} {
 		if got := Value(v); got != want {
 			t.Errorf("%v is written %q, want %q", v, got, want)
 		}

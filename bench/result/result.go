@@ -233,15 +233,22 @@ func (r *Result) Goals() []Goal {
 // With is r with the groups that another run has measured in the place of its own. The machine is that of the other run.
 func (r *Result) With(other Result) Result {
 	out := Result{Machine: other.Machine}
-	again := map[string]bool{}
-	for _, f := range other.Figures {
-		again[f.Group] = true
+	for _, group := range unique(append(r.Groups(), other.Groups()...)) {
+		from := r
+		if slices.Contains(other.Groups(), group) {
+			from = &other
+		}
+		for _, f := range from.Figures {
+			if f.Group == group {
+				out.Figures = append(out.Figures, f)
+			}
+		}
+		for _, s := range from.Series {
+			if s.Group == group {
+				out.Series = append(out.Series, s)
+			}
+		}
 	}
-	for _, s := range other.Series {
-		again[s.Group] = true
-	}
-	out.Figures = append(slices.DeleteFunc(slices.Clone(r.Figures), func(f Figure) bool { return again[f.Group] }), other.Figures...)
-	out.Series = append(slices.DeleteFunc(slices.Clone(r.Series), func(s Series) bool { return again[s.Group] }), other.Series...)
 	return out
 }
 

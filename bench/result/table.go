@@ -13,10 +13,18 @@ import (
 
 // Groups are the names of the groups, in their order.
 func (r *Result) Groups() []string {
-	var out []string
+	var all []string
 	for _, f := range r.Figures {
-		if !slices.Contains(out, f.Group) {
-			out = append(out, f.Group)
+		all = append(all, f.Group)
+	}
+	return unique(all)
+}
+
+// unique keeps the first of each.
+func unique(names []string) (out []string) {
+	for _, n := range names {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
 		}
 	}
 	return out
@@ -78,15 +86,14 @@ func (f Figure) condition() (kind, condition string) {
 	return f.Name, ""
 }
 
-func subjects(figures []Figure) (names []string) {
+func subjects(figures []Figure) []string {
+	var all []string
 	for _, f := range figures {
 		for _, s := range f.Subjects {
-			if !slices.Contains(names, s.Name) {
-				names = append(names, s.Name)
-			}
+			all = append(all, s.Name)
 		}
 	}
-	return names
+	return unique(all)
 }
 
 func tabulate(corner string, figures []Figure, intervals bool) table {
