@@ -126,10 +126,11 @@ func (h HTTP) Start(server *http.Server, listeners ...net.Listener) *Server {
 	for _, l := range listeners {
 		s.listeners = append(s.listeners, listener{l})
 	}
+	overTLS := server.TLSConfig != nil // asked before the first Serve, which sets one for HTTP/2
 	for _, l := range s.listeners {
 		go func() {
 			serve := server.Serve
-			if server.TLSConfig != nil {
+			if overTLS {
 				serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 			}
 			s.served <- serve(l)

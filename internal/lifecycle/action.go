@@ -45,8 +45,8 @@ type (
 		// process that is not in it and has executed a program of its own.
 		Detail []int
 		Known  func(*procfs.Process) bool
-		// Connections asks for established connections too.
-		Connections bool
+		// Count lists the pids whose connections are to be counted, where that is little work or somebody waits for it.
+		Count []int
 		// Accepts asks of which of these processes, with their descendants, one accepts connections on the
 		// listeners that we hold.
 		Accepts []int

@@ -28,6 +28,7 @@ func (l *Loop) serve(r *control.Request) {
 		l.audience.asking = r
 		l.step(Asked{Op: r.Op, Refused: r.Refused.Error()})
 	case r.Op == control.OpStatus:
+		l.asked = time.Now()
 		status := l.status()
 		go func() { // the process table may be long
 			defer r.Close()
@@ -54,6 +55,12 @@ func (l *Loop) serve(r *control.Request) {
 		l.step(Asked{Op: r.Op, Image: image})
 		l.audience.refuse("the request could not be decided") // if it has not been
 	}
+}
+
+// counted reports whether somebody wants to know how many connections are left: follows, or asks now and then.
+func (l *Loop) counted() bool {
+	const nowAndThen = time.Minute
+	return len(l.audience.followers)+len(l.audience.watchers) > 0 || !l.asked.IsZero() && time.Since(l.asked) < nowAndThen
 }
 
 // status is what is known of the life.

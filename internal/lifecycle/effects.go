@@ -31,6 +31,7 @@ type effects struct {
 	self      int
 	initPID   bool // we are PID 1
 	inspector procfs.Inspector
+	counted   func() bool // somebody wants to know how many connections are left; or nil
 }
 
 func (e *effects) start(a Start) Event {
@@ -183,6 +184,9 @@ func killVerified(id procfs.ID, sig syscall.Signal) error {
 		return err
 	}
 	p, statErr := procfs.Stat(id.PID)
+	if (statErr != nil || procfs.Ours() != nil) && reaper.IsChild(id.PID) {
+		return syscall.Kill(id.PID, sig) // there is no start time to be had: no /proc, no fd
+	}
 	if statErr != nil || p.ID != id {
 		return syscall.ESRCH
 	}
@@ -221,26 +225,7 @@ func (e *effects) look(l Look) Event {
 		return answer
 	}
 	table.Listening, table.ListeningErr = procfs.Listening()
-	if l.For == ForKill {
-		e.inspector = procfs.Inspector{} // whose connections are cut is counted at that moment
-	}
-	for _, pid := range l.Detail {
-		if p := table.Get(pid); p != nil {
-			e.inspector.Inspect(p, table.Listening)
-		}
-	}
-	if l.Known != nil {
-		for i := range table.Processes {
-			p := &table.Processes[i]
-			if !p.Forked && !p.Dead() && !p.Inspected() && !l.Known(p) {
-				e.inspector.Inspect(p, table.Listening)
-			}
-		}
-	}
-	e.inspector.Forget()
-	if l.Connections {
-		table.Established, table.EstablishedErr = e.inspector.Established()
-	}
+	e.inspect(l, &table)
 	if len(l.Accepts) > 0 {
 		sockets := map[uint64]bool{}
 		for _, l := range e.listeners {
@@ -253,6 +238,40 @@ func (e *effects) look(l Look) Event {
 	}
 	answer.PIDFile = e.readPIDFile()
 	return answer
+}
+
+// inspect reads the details that the look asks for.
+func (e *effects) inspect(l Look, table *procfs.Snapshot) {
+	if l.For == ForKill {
+		e.inspector = procfs.Inspector{} // whose connections are cut is counted at that moment
+	}
+	for _, pid := range l.Detail {
+		if p := table.Get(pid); p != nil {
+			e.inspector.Inspect(p, table.Listening, false)
+		}
+	}
+	if l.Known != nil {
+		for i := range table.Processes {
+			p := &table.Processes[i]
+			if !p.Forked && !p.Dead() && !p.Inspected() && !l.Known(p) {
+				e.inspector.Inspect(p, table.Listening, false)
+			}
+		}
+	}
+	wanted := l.For == ForKill || e.counted != nil && e.counted()
+	countable := len(l.Count) > 0
+	for _, pid := range l.Count {
+		if p := table.Get(pid); p != nil && !p.Dead() {
+			if !p.Inspected() || wanted && p.Partial {
+				e.inspector.Inspect(p, table.Listening, wanted)
+			}
+			countable = countable && !p.Partial
+		}
+	}
+	e.inspector.Forget()
+	if countable {
+		table.Established, table.EstablishedErr = e.inspector.Established()
+	}
 }
 
 // readPIDFile returns the pid in the app's pid file, or zero.

@@ -52,6 +52,7 @@ type Loop struct {
 	childless bool // the watcher rests
 	audience  audience
 
+	asked    time.Time     // for the status, the last time
 	work     atomic.Uint64 // how often the loop went round
 	restless atomic.Bool   // a timer waits for the loop to rest
 }
@@ -65,7 +66,7 @@ func (l *Loop) Run() (code int, cause string) {
 	l.effects = effects{
 		program: l.Program, listeners: l.Listeners, dialects: l.Dialects, store: store{max: storable(l.StoreMax)},
 		check: l.Check, probeRun: l.ProbeCommand, probeAddr: l.ProbeAddress, probes: make(chan Event, 1),
-		spawn: l.Config.Spawn, pidFile: l.PIDFile, self: self, initPID: self == 1,
+		counted: l.counted, spawn: l.Config.Spawn, pidFile: l.PIDFile, self: self, initPID: self == 1,
 	}
 	l.watcher = reaper.Watch()
 	timer := time.NewTimer(time.Hour)
@@ -126,26 +127,32 @@ func (l *Loop) leaveOrphans() {
 	}
 }
 
-// watchForQuiet arranges for OnQuiet. One timer runs at most, and none in an init that has settled: an idle
-// init does not wake up.
+// watchForQuiet arranges for OnQuiet: when the loop has rested for a moment, or when after a burst of work only
+// little is left, as where the app sends a WATCHDOG=1 twice a second. One timer runs at most, and none in an init that
+// has settled: an idle init does not wake up.
 func (l *Loop) watchForQuiet() {
-	const moment = time.Second
+	const (
+		moment = time.Second
+		little = 8 // rounds of the loop
+	)
 	if l.OnQuiet == nil {
 		return
 	}
 	if l.work.Add(1); l.restless.CompareAndSwap(false, true) {
 		var check func()
-		before := l.work.Load()
+		before, burst := l.work.Load(), true
 		check = func() {
-			if now := l.work.Load(); now != before {
-				before = now
-				time.AfterFunc(moment, check)
-				return
+			rounds := l.work.Load() - before
+			before += rounds
+			if rounds > little {
+				burst = true
+			} else if rounds == 0 || burst {
+				l.OnQuiet()
+				burst = false
 			}
-			l.OnQuiet()
-			l.restless.Store(false)
-			if l.work.Load() != before && l.restless.CompareAndSwap(false, true) {
-				time.AfterFunc(moment, check) // it did not rest meanwhile
+			l.restless.Store(rounds > 0)
+			if rounds > 0 || l.work.Load() != before && l.restless.CompareAndSwap(false, true) {
+				time.AfterFunc(moment, check) // it does not rest
 			}
 		}
 		time.AfterFunc(moment, check)

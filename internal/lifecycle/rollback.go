@@ -132,7 +132,7 @@ func (m *Machine) restarted(e Started) {
 
 func (m *Machine) restartFailed(err error) {
 	r := &m.rollback
-	for _, temporary := range []error{syscall.ETXTBSY, syscall.EAGAIN, syscall.ENOMEM} {
+	for _, temporary := range []error{syscall.ETXTBSY, syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, temporary) && m.now.Before(r.until) {
 			r.retryAt = m.now.Add(startRetry)
 			return

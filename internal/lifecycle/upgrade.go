@@ -89,14 +89,13 @@ func (m *Machine) lookFor(p Purpose, pids ...int) Look {
 		return look
 	}
 	if u := m.up; u != nil {
-		look.Connections = u.draining || u.gone
-		if u.spawned {
-			// Who the successor is we know. What the predecessor has open takes long to read where that is much.
-			if look.Detail = nil; look.Connections {
-				for _, id := range m.predecessorIDs() {
-					look.Detail = append(look.Detail, id.PID)
-				}
+		if u.draining || u.gone {
+			for _, id := range m.predecessorIDs() {
+				look.Count = append(look.Count, id.PID)
 			}
+		}
+		if u.spawned { // there is no successor to be found out
+			look.Detail = nil
 			if m.cfg.HoldsListeners && m.judgesSuccessor() {
 				look.Accepts = []int{u.successor.PID}
 			}
@@ -209,6 +208,7 @@ func (m *Machine) watchSuccessor(l Looked) {
 	u.saidReady = u.heard[found.PID]
 	m.log(Debug, "successor seen", Field{"successor", found.PID})
 	if !u.draining {
+		u.readyBy = later(u.readyBy, m.now.Add(m.cfg.ReadyTimeout)) // it may have taken its time to appear
 		m.enter(Settling)
 	}
 	m.tell(control.StepStarted)

@@ -54,19 +54,24 @@ func socketInode(link []byte) (uint64, bool) {
 	return inode, err == nil
 }
 
-// sockets lists the inodes of the process's open sockets, by the fd's name.
-func sockets(pid int) (found []namedSocket, err error) {
+// sockets lists the inodes of the process's open sockets, by the fd's name, until there is enough.
+func sockets(pid int, enough func(fds int, inode uint64) bool) (found []namedSocket, err error) {
+	fds := 0
 	err = eachFD(pid, func(name string, link []byte) bool {
-		if inode, ok := socketInode(link); ok {
+		inode, ok := socketInode(link)
+		if ok {
 			found = append(found, namedSocket{name, inode})
 		}
-		return false
+		fds++
+		return enough(fds, inode)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return found, nil
 }
+
+func never(int, uint64) bool { return false }
 
 type namedSocket struct {
 	name  string
@@ -83,9 +88,13 @@ func inodes(list []namedSocket) []uint64 {
 
 // Inspector reads the same as Inspect and Established, over and over, and spares what takes long. To list the fds of a
 // process takes time in proportion to its connections, to list connections in proportion to those of the whole machine.
-// What took longer than Cheap is not done again before Rest times as long has passed, and the last answer holds. A
-// process that has closed a socket that listened is always looked at anew. The zero value is ready for use.
+//
+// Of a process with more fds than Some only those are read, the lowest, which a server opens first, if one of them is a
+// socket that listens; unless all are wanted. What took longer than Cheap is not done again before Rest times as long has
+// passed, and the last answer holds. A process that has closed a socket that listened is always looked at anew. The zero
+// value is ready for use.
 type Inspector struct {
+	Some  int           // zero: 1000
 	Cheap time.Duration // zero: 1 ms
 	Rest  int           // zero: 50
 
@@ -97,6 +106,7 @@ type Inspector struct {
 type reading struct {
 	at        time.Time
 	took      time.Duration
+	some      bool // not all
 	sockets   []uint64
 	listening []namedSocket // those of sockets that listened then
 	used      bool          // since the last Forget
@@ -114,16 +124,27 @@ func (i *Inspector) holds(r *reading, now time.Time) bool {
 }
 
 // Inspect fills in the details of a process; listening are the sockets that listen now.
-func (i *Inspector) Inspect(p *Process, listening map[uint64]bool) {
+func (i *Inspector) Inspect(p *Process, listening map[uint64]bool, all bool) {
 	last := i.processes[p.ID]
 	began := time.Now()
-	if last != nil && i.holds(last, began) && stillOpen(p.PID, last.listening) {
+	if last != nil && i.holds(last, began) && !(all && last.some) && stillOpen(p.PID, last.listening) {
 		last.used = true
 		p.inspectBut(last.sockets, nil)
+		p.Partial = last.some
 		return
 	}
-	list, err := sockets(p.PID)
-	r := &reading{at: began, took: time.Since(began), sockets: inodes(list), used: true}
+	most := i.Some
+	if most == 0 {
+		most = 1000
+	}
+	r := &reading{at: began, used: true}
+	listens := false
+	list, err := sockets(p.PID, func(fds int, inode uint64) bool {
+		listens = listens || listening[inode]
+		r.some = !all && listens && fds > most
+		return r.some
+	})
+	r.took, r.sockets = time.Since(began), inodes(list)
 	for _, s := range list {
 		if listening[s.inode] {
 			r.listening = append(r.listening, s)
@@ -137,6 +158,7 @@ func (i *Inspector) Inspect(p *Process, listening map[uint64]bool) {
 		i.processes[p.ID] = r
 	}
 	p.inspectBut(r.sockets, err)
+	p.Partial = r.some
 }
 
 // stillOpen reports whether the fds are what they were.

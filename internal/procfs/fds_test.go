@@ -21,7 +21,7 @@ func TestInspectorSparesWhatTakesLong(t *testing.T) {
 	}
 	look := func(i *Inspector) []uint64 {
 		p := self
-		i.Inspect(&p, listening)
+		i.Inspect(&p, listening, false)
 		if p.FDsErr != nil || p.SignalsErr != nil || !p.Inspected() {
 			t.Errorf("%+v", p)
 		}
@@ -58,6 +58,15 @@ func TestInspectorSparesWhatTakesLong(t *testing.T) {
 	if found, err := always.Established(); err != nil || found == nil {
 		t.Errorf("%v, %v", found, err)
 	}
+	some := Inspector{Cheap: time.Nanosecond, Rest: 1e9, Some: 1}
+	p := self
+	if some.Inspect(&p, listening, false); !p.Partial || len(p.Sockets) == 0 || !listening[p.Sockets[len(p.Sockets)-1]] {
+		t.Errorf("%v, partial %v, want what there is up to a socket that listens", p.Sockets, p.Partial)
+	}
+	if some.Inspect(&p, listening, true); p.Partial || len(p.Sockets) != 2 {
+		t.Errorf("%v, partial %v, want all", p.Sockets, p.Partial)
+	}
+
 	rarely.Forget()
 	look(&rarely)
 	if rarely.Forget(); len(rarely.processes) != 1 {

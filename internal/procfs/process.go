@@ -37,6 +37,8 @@ type Process struct {
 	FDsErr error
 	// Sockets are the inodes of the sockets that the process has open.
 	Sockets []uint64
+	// Partial says that there are more.
+	Partial bool
 	// Caught and Ignored are SigCgt and SigIgn; SignalsErr says why they are unknown.
 	Caught, Ignored signals.Set
 	SignalsErr      error
@@ -127,7 +129,7 @@ func ParseSignals(status []byte) (caught, ignored signals.Set, err error) {
 
 // Inspect fills in the details of a process.
 func Inspect(p *Process) {
-	list, err := sockets(p.PID)
+	list, err := sockets(p.PID, never)
 	p.inspectBut(inodes(list), err)
 }
 

@@ -99,7 +99,7 @@ func TestUnknownIsNotNone(t *testing.T) {
 func TestTextAgreesWithDiag(t *testing.T) {
 	testproc.NotEmulated(t, "sock_diag; the text files are read in its place")
 	twoListeners(t)
-	list, err := sockets(os.Getpid())
+	list, err := sockets(os.Getpid(), never)
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%v, %v", list, err)
 	}

@@ -127,6 +127,9 @@ func (s *Snapshot) Listeners(p *Process) (n int, known bool) {
 
 // Connections returns how many established connections the process holds, likewise.
 func (s *Snapshot) Connections(p *Process) (n int, known bool) {
+	if p.Partial {
+		return 0, false
+	}
 	return count(p, s.Established, s.EstablishedErr)
 }
 
