@@ -61,6 +61,7 @@ type bench struct {
 	app      string // the program that the inits run
 	subjects []subject
 	random   *rand.Rand
+	patience time.Duration    // in which whatever is waited for has to happen; 0 is much
 	figures  []*result.Figure // of the inits
 	upgraded []result.Figure
 	series   []result.Series

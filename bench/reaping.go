@@ -18,7 +18,7 @@ import (
 	"github.com/graceinit/graceinit/demo/proc"
 )
 
-var errStuck = errors.New("it does not end")
+var errStuck = errors.New("does not happen")
 
 func ended(st syscall.WaitStatus) error { return fmt.Errorf("it ended with status %#x", uint32(st)) }
 
@@ -127,7 +127,7 @@ func (l *life) expect(word string) error {
 
 // onlyPrograms waits until no orphan is left: those never executed a program.
 func (b *bench) onlyPrograms(l *life) error {
-	return b.await(10*time.Millisecond, "all orphans are reaped", func() (bool, error) {
+	return b.await(10*time.Millisecond, "reaping all orphans", func() (bool, error) {
 		list, err := proc.List(l.Proc())
 		return !slices.ContainsFunc(list, func(p proc.Process) bool { return p.Forked || p.Zombie() }), err
 	})
@@ -180,7 +180,7 @@ func (b *bench) many(s subject, stopped bool) (reaped, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := b.await(time.Millisecond, "all orphans are reaped", func() (bool, error) {
+	if err := b.await(time.Millisecond, "reaping all orphans", func() (bool, error) {
 		for len(orphans) > 0 {
 			// In the namespace nobody forks any more: no pid is used again.
 			if _, err := os.Stat(orphans[len(orphans)-1]); err == nil {
@@ -208,7 +208,7 @@ func (b *bench) backlog(l *life, tell func(syscall.Signal) (time.Duration, error
 	if err := l.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	if err := b.await(time.Millisecond, "PID 1 is stopped", func() (bool, error) {
+	if err := b.await(time.Millisecond, "the stop of PID 1", func() (bool, error) {
 		threads, err := proc.List(fmt.Sprintf("/proc/%d/task", l.PID))
 		return !slices.ContainsFunc(threads, func(t proc.Process) bool { return t.State != 'T' }), err
 	}); err != nil {
@@ -217,7 +217,7 @@ func (b *bench) backlog(l *life, tell func(syscall.Signal) (time.Duration, error
 	if _, err := tell(syscall.SIGINT); err != nil {
 		return err
 	}
-	return b.await(10*time.Millisecond, "all orphans are zombies", func() (bool, error) {
+	return b.await(10*time.Millisecond, "the end of all orphans", func() (bool, error) {
 		all, err := proc.List(l.Proc())
 		return !slices.ContainsFunc(all, func(p proc.Process) bool { return p.Forked && p.State != 'Z' }), err
 	})
@@ -237,14 +237,18 @@ func (l *life) orphans() ([]string, error) {
 
 // await looks again and again, until it is so.
 func (b *bench) await(every time.Duration, what string, is func() (bool, error)) error {
-	deadline := time.Now().Add(limit)
+	patience := limit
+	if b.patience > 0 {
+		patience = b.patience
+	}
+	deadline := time.Now().Add(patience)
 	for {
 		ok, err := is()
 		if err != nil || ok {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: not within %v", what, limit)
+			return fmt.Errorf("%s: %w, not within %v", what, errStuck, patience)
 		}
 		if err := b.pass(every); err != nil {
 			return err

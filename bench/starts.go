@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"syscall"
 	"time"
 
@@ -90,7 +91,7 @@ func (b *bench) live(s subject, finish func(*life) (time.Duration, error)) (up, 
 	select {
 	case <-l.Done():
 	case <-time.After(limit):
-		return 0, 0, errStuck
+		return 0, 0, fmt.Errorf("the end of PID 1: %w", errStuck)
 	}
 	if st := l.Wait(); st != 0 {
 		return 0, 0, ended(st)
