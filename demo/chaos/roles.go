@@ -240,7 +240,7 @@ func beHelper(name string) error {
 	}
 	c, err := net.Dial("unix", name+os.Getenv("GRACEINIT_PID"))
 	if err != nil {
-		return err
+		os.Exit(1) // without a word: standard error may be one that nobody reads
 	}
 	return c.Close()
 }

@@ -113,7 +113,12 @@ func (l *Loop) await(timer *time.Timer) (work func()) {
 	case e := <-l.effects.probes:
 		return func() { l.step(e) }
 	case <-timer.C:
-		return func() { l.step(Tick{}) }
+		return func() {
+			l.reapDead() // first: the look that may be due would read a line for each of them
+			if l.exit == nil {
+				l.step(Tick{})
+			}
+		}
 	}
 }
 
@@ -240,25 +245,40 @@ func (l *Loop) watch() {
 	}
 }
 
-// reapAtOnce is how many children are reaped before others get their turn, the log's writer among them: it
-// holds more lines than that.
-const reapAtOnce = 128
+// How many children are reaped before others get their turn: with a line for each, fewer than the log's writer holds;
+// else as many as there may be, since each that is left makes the process table longer, which is about to be read.
+const (
+	reapAtOnce = 1 << 16
+	logAtOnce  = 128
+)
 
+// reap is what follows the watcher's report.
 func (l *Loop) reap() {
-	for range reapAtOnce {
+	switch none := l.reapDead(); {
+	case none:
+		l.childless = true // nothing to watch until something is started
+		l.step(Childless{})
+	case l.exit == nil:
+		l.watcher.Resume()
+	}
+}
+
+// reapDead reaps what is dead, and reports whether there is no child left at all.
+func (l *Loop) reapDead() (none bool) {
+	most := reapAtOnce
+	if l.WarnOnReap {
+		most = logAtOnce
+	}
+	for range most {
 		pid, status, err := reaper.Reap()
 		switch {
 		case errors.Is(err, reaper.ErrNoChild):
-			l.childless = true // nothing to watch until something is started
-			l.step(Childless{})
-			return
+			return true
 		case err != nil:
 			l.Log.Error(err)
-			l.watcher.Resume()
-			return
+			return false
 		case pid == 0:
-			l.watcher.Resume()
-			return
+			return false
 		}
 		l.reaped++
 		if main, _ := l.machine.Main(); l.WarnOnReap && pid != main.PID {
@@ -266,10 +286,10 @@ func (l *Loop) reap() {
 		}
 		l.step(ChildExited{PID: pid, Status: status})
 		if l.exit != nil {
-			return
+			return false
 		}
 	}
-	l.watcher.Resume()
+	return false
 }
 
 func (l *Loop) write(a Log) {
