@@ -104,7 +104,11 @@ fuzz: ## run every fuzz target for FUZZTIME=30s
 
 .PHONY: container
 container: ## real servers in real containers (root and Docker; see scripts/setup)
-	cd test/container && $(GO) test -race -shuffle=on -timeout=30m ./...
+	cd test/container && $(GO) test -race -shuffle=on -timeout=30m $$($(GO) list ./... | grep -v /runtimes)
+
+.PHONY: runtimes
+runtimes: build ## under runc, crun, gVisor, podman and podman without root (see scripts/setup-runtimes)
+	cd test/container && GRACEINIT_BIN=$(abspath $(OUT)) $(GO) test -race -shuffle=on -timeout=10m ./runtimes/...
 
 .PHONY: kubernetes
 kubernetes: ## the manifests, and the lab in which they are run (root, containerd, kubectl; see scripts/setup-kubernetes)

@@ -9,9 +9,8 @@ import (
 	"testing"
 
 	"github.com/graceinit/graceinit/internal/signals"
-	"github.com/graceinit/graceinit/reaper"
-
 	"github.com/graceinit/graceinit/internal/testproc"
+	"github.com/graceinit/graceinit/reaper"
 )
 
 func TestResolve(t *testing.T) {
