@@ -60,6 +60,9 @@ func released() bool { return os.Getenv("GRACEINIT_BIN") != "" }
 // start runs the init with flags and a command.
 func start(t testing.TB, o testproc.Options, flags []string, command ...string) *testproc.Init {
 	t.Helper()
+	if !o.Ns {
+		testproc.Subreaper(t)
+	}
 	args := append(append([]string(nil), flags...), "--")
 	if !released() {
 		o.Env = append(o.Env, "GRACEINIT_TESTPROC=init", "GRACEINIT_TEST_ARGV0="+o.Args0)

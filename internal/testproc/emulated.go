@@ -28,10 +28,13 @@ func NotEmulated(t testing.TB, what string) {
 	}
 }
 
-// canSubreap tells whether there is such a thing as a child subreaper. Every kernel that Go runs on has it.
-func canSubreap() bool {
+// Subreaper skips a test of a child subreaper under an emulator that has none. Every kernel that Go runs on has.
+func Subreaper(t testing.TB) {
+	t.Helper()
 	var is int32
-	return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0) == nil
+	if unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0) != nil {
+		NotEmulated(t, "PR_SET_CHILD_SUBREAPER before version 10")
+	}
 }
 
 // startUnshared starts the process in its namespaces where clone(2) knows none of them, as under qemu-user.

@@ -77,9 +77,6 @@ type Options struct {
 // Start runs program with args. The process, and in a namespace everything in it, is killed when the test ends.
 func Start(t testing.TB, o Options, program []string, args ...string) *Init {
 	t.Helper()
-	if !o.Ns && !canSubreap() {
-		NotEmulated(t, "PR_SET_CHILD_SUBREAPER before version 10")
-	}
 	in := &Init{t: t, done: make(chan struct{})}
 	argv := append(append([]string(nil), program...), args...)
 	env := append(os.Environ(), o.Env...)
