@@ -54,6 +54,8 @@ type Command struct {
 	Env  []string
 	FDs  []int // passed on as fds 3 and up
 	Sys  *syscall.SysProcAttr
+
+	Stderr int // passed on as fd 2; zero: our own
 }
 
 // Start forks and executes. Fds 0, 1 and 2 and those of the command are passed on, and every other fd that is
@@ -62,6 +64,9 @@ type Command struct {
 // defaults. The error of a failed fork or exec is a syscall.Errno.
 func Start(c Command) (pid int, err error) {
 	files := []uintptr{0, 1, 2}
+	if c.Stderr != 0 {
+		files[2] = uintptr(c.Stderr)
+	}
 	for _, fd := range c.FDs {
 		files = append(files, uintptr(fd))
 	}

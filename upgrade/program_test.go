@@ -62,7 +62,7 @@ func TestShimThatDies(t *testing.T) {
 func TestShimTravelsUnchanged(t *testing.T) {
 	for _, s := range []shim{
 		{},
-		{Inherited: signals.Inherited{Ignored: 1 << 63, Mask: 1}, Setsid: true, ReparentUntil: 12, Result: 200},
+		{Inherited: signals.Inherited{Ignored: 1 << 63, Mask: 1}, Setsid: true, ReparentUntil: 12, Result: 200, Errors: 201},
 		{Foreground: true, Terminal: true, ListenPID: true, Reparent: true},
 		{Guard: true, KeepImage: true, FDs: 1000, Image: 1004, User: &User{UID: 1000, GID: 1000}},
 		{User: &User{UID: 1, GID: 2, Groups: []int{2, 3, 4}}},
@@ -72,7 +72,7 @@ func TestShimTravelsUnchanged(t *testing.T) {
 			t.Errorf("%+v became %+v, %v", s, got, err)
 		}
 	}
-	for _, text := range []string{"", "1 2 3", "x 0 0 0 0 0 0", "1 2 3 4 5 6", "1 2 3 4 5 6 7 8"} {
+	for _, text := range []string{"", "1 2 3", "x 0 0 0 0 0 0 0", "1 2 3 4 5 6 7", "1 2 3 4 5 6 7 8 9"} {
 		if _, err := decodeShim(text); err == nil {
 			t.Errorf("%q was decoded", text)
 		}

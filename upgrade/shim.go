@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/graceinit/graceinit/internal/notify"
 	"github.com/graceinit/graceinit/internal/procfs"
 	"github.com/graceinit/graceinit/internal/signals"
 	"github.com/graceinit/graceinit/reaper"
@@ -33,7 +32,8 @@ type shim struct {
 	FDs           int            // how many fds, from 3 on, the app gets
 	Image         int            // fd of the executable, zero where its path leads to it
 	KeepImage     bool           // the app gets that fd too: it is a script, which its interpreter opens
-	Result        int            // fd on which a failure, or the pid with Reparent and Guard, is told
+	Result        int            // fd on which a failure, or the pid with Reparent and Guard, is told; 2 too is that
+	Errors        int            // fd of the app's standard error
 }
 
 // User is whom the app runs as.
@@ -52,8 +52,8 @@ func ShimRequested() bool { return len(os.Args) > 3 && os.Args[0] == ShimName }
 // self is this executable, whatever has become of its path.
 const self = "/proc/self/exe"
 
-// resultFD is the lowest number the result pipe may get, out of the way of fds that the app inherits.
-const resultFD = 200
+// highFD is the lowest number that the shim's own fds may get, out of the way of those that the app inherits.
+const highFD = 200
 
 // start runs the shim, whose pid is told too, and waits until it has executed the program or failed. The fds become
 // 3 and up in it, image too unless it is zero.
@@ -63,39 +63,63 @@ func (s shim) start(path string, args, env []string, fds []int, image int) (star
 		return Process{}, fmt.Errorf("cannot make a pipe: %w", err)
 	}
 	defer unix.Close(pipe[0])
-	s.FDs = len(fds)
-	const firstFD = 3
-	if s.FDs > 0 || image != 0 {
-		s.Result = firstFD + s.FDs
-		fds = append(slices.Clone(fds), pipe[1])
-		if image != 0 {
-			s.Image = s.Result + 1
-			fds = append(fds, image)
-		}
-	} else {
-		// The copy without close-on-exec exists only from here to the fork, and nobody else forks.
-		s.Result, err = unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD, resultFD)
-		if errors.Is(err, unix.EINVAL) { // RLIMIT_NOFILE is lower than that; a number that is free will do too
-			s.Result, err = unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD, firstFD)
-		}
-		unix.Close(pipe[1])
-		if err != nil {
-			return Process{}, fmt.Errorf("cannot make a pipe: %w", err)
-		}
-		pipe[1] = s.Result
-	}
-	pid, err := reaper.Start(reaper.Command{
-		Path: self,
-		Args: append([]string{ShimName, s.encode(), path}, args...),
-		Env:  env,
-		FDs:  fds,
-		Sys:  &syscall.SysProcAttr{Setpgid: !s.Setsid, Setsid: s.Setsid},
-	})
+	pid, err := s.fork(path, args, env, fds, image, pipe[1])
 	unix.Close(pipe[1])
 	if err != nil {
 		return Process{}, &ExecError{Path: self, Code: CodeNotStarted, Errno: asErrno(err), Reason: "the exec shim cannot be started: " + err.Error()}
 	}
 	return s.result(pid, path, readAll(pipe[0]))
+}
+
+// fork starts the shim. What its runtime says when it has to give up goes into the result pipe too, where it is read:
+// standard error may be a pipe that nobody reads, and the shim would never end.
+func (s shim) fork(path string, args, env []string, fds []int, image, result int) (pid int, err error) {
+	const firstFD = 3
+	stderr := 2
+	if s.Errors != 0 {
+		stderr = s.Errors // this is a shim itself
+	}
+	s.FDs = len(fds)
+	if s.FDs > 0 || image != 0 {
+		s.Result = firstFD + s.FDs
+		s.Errors = s.Result + 1
+		fds = append(slices.Clone(fds), result, stderr)
+		if image != 0 {
+			s.Image = s.Errors + 1
+			fds = append(fds, image)
+		}
+	} else {
+		if s.Result, err = inheritable(result); err != nil {
+			return 0, err
+		}
+		defer unix.Close(s.Result)
+		result = s.Result
+		if s.Errors, err = inheritable(stderr); err != nil {
+			return 0, err
+		}
+		defer unix.Close(s.Errors)
+	}
+	return reaper.Start(reaper.Command{
+		Path:   self,
+		Args:   append([]string{ShimName, s.encode(), path}, args...),
+		Env:    env,
+		Stderr: result,
+		FDs:    fds,
+		Sys:    &syscall.SysProcAttr{Setpgid: !s.Setsid, Setsid: s.Setsid},
+	})
+}
+
+// inheritable copies an fd out of the way of those that the app inherits. The copy without close-on-exec exists only from
+// here to the fork, and nobody else forks.
+func inheritable(fd int) (int, error) {
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, highFD)
+	if errors.Is(err, unix.EINVAL) { // RLIMIT_NOFILE is lower than that; a number that is free will do too
+		n, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 3)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot copy an fd: %w", err)
+	}
+	return n, nil
 }
 
 // result is the program, or the error, that the shim, which runs as pid, has told of.
@@ -112,6 +136,10 @@ func (s shim) result(pid int, path, told string) (Process, error) {
 		return Process{PID: number, Guard: pid}, nil
 	case kind == "pid":
 		return Process{PID: number}, nil
+	case kind != "user" && kind != "errno":
+		reason, _, _ := strings.Cut(told, "\n")
+		return Process{}, &ExecError{Path: self, Code: CodeNotStarted, Errno: syscall.EAGAIN,
+			Reason: fmt.Sprintf("the exec shim died (is the pids or memory limit reached?): %.100q", reason)}
 	case kind == "user":
 		return Process{}, &ExecError{Path: "the program", Code: CodeNotStarted, Errno: errno, Reason: fmt.Sprintf(
 			"cannot become user %d: %v (--user needs CAP_SETUID and CAP_SETGID)", s.User.UID, errno)}
@@ -144,8 +172,8 @@ func (s shim) encode() string {
 			switches |= 1 << i
 		}
 	}
-	text := fmt.Sprintf("%x %x %x %x %x %x %x", uint64(s.Inherited.Ignored), uint64(s.Inherited.Mask),
-		int(s.ReparentUntil), s.Result, switches, s.FDs, s.Image)
+	text := fmt.Sprintf("%x %x %x %x %x %x %x %x", uint64(s.Inherited.Ignored), uint64(s.Inherited.Mask),
+		int(s.ReparentUntil), s.Result, switches, s.FDs, s.Image, s.Errors)
 	if s.User != nil {
 		text += fmt.Sprintf(" %x %x", s.User.UID, s.User.GID)
 		for _, g := range s.User.Groups {
@@ -164,7 +192,7 @@ func decodeShim(text string) (s shim, err error) {
 		}
 		numbers = append(numbers, n)
 	}
-	const always, withUser = 7, 9
+	const always, withUser = 8, 10
 	if len(numbers) != always && len(numbers) < withUser {
 		return s, fmt.Errorf("cannot decode %q: %d fields", text, len(numbers))
 	}
@@ -173,9 +201,9 @@ func decodeShim(text string) (s shim, err error) {
 	for i, on := range s.switches() {
 		*on = numbers[4]&(1<<i) != 0
 	}
-	s.FDs, s.Image = int(numbers[5]), int(numbers[6])
+	s.FDs, s.Image, s.Errors = int(numbers[5]), int(numbers[6]), int(numbers[7])
 	if len(numbers) > always {
-		s.User = &User{UID: int(numbers[7]), GID: int(numbers[8])}
+		s.User = &User{UID: int(numbers[8]), GID: int(numbers[9])}
 		for _, g := range numbers[withUser:] {
 			s.User.Groups = append(s.User.Groups, int(g))
 		}
@@ -201,7 +229,7 @@ func asErrno(err error) syscall.Errno {
 
 func readAll(fd int) string {
 	var text []byte
-	buf := make([]byte, 64)
+	buf := make([]byte, 512)
 	for {
 		n, err := unix.Read(fd, buf)
 		if errors.Is(err, unix.EINTR) {
@@ -210,7 +238,8 @@ func readAll(fd int) string {
 		if n <= 0 {
 			return string(text)
 		}
-		text = append(text, buf[:n]...)
+		const enough = 4096 // a dying runtime says more
+		text = append(text, buf[:min(n, enough-len(text))]...)
 	}
 }
 
@@ -223,6 +252,7 @@ func RunShim() {
 		os.Exit(CodeNotStarted)
 	}
 	unix.CloseOnExec(s.Result)
+	unix.CloseOnExec(s.Errors)
 	if s.Image != 0 && !s.KeepImage {
 		unix.CloseOnExec(s.Image)
 	}
@@ -266,8 +296,14 @@ func (s shim) run(path string, args []string) error {
 	if s.Image != 0 {
 		path = fmt.Sprintf("/proc/self/fd/%d", s.Image)
 	}
+	if err := s.restoreStderr(); err != nil {
+		return err
+	}
 	return syscall.Exec(path, args, env)
 }
+
+// restoreStderr makes the app's standard error ours.
+func (s shim) restoreStderr() error { return unix.Dup3(s.Errors, 2, 0) }
 
 // become drops privileges, groups first: afterwards there would be none left to do it with.
 func (u *User) become() error {
@@ -300,73 +336,4 @@ func sameGroups(a, b []int) bool {
 func takeForeground() {
 	_ = signals.Block(syscall.SIGTTOU)
 	_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, unix.Getpgrp())
-}
-
-// parent starts the program as a child of the shim's. With Reparent the shim exits once the program has started,
-// which makes the init its parent: foreground nginx ignores the upgrade signal for as long as it has the parent it
-// started with. With Guard it stays. A program that ends is left to the init: it inherits zombies too.
-func (s shim) parent(path string, args []string) error {
-	var received *signals.Subscription
-	if s.Guard {
-		var err error
-		if received, err = signals.Subscribe(); err != nil { // before there is an app that could signal
-			return err
-		}
-	}
-	inner := s
-	inner.Reparent, inner.Guard, inner.Image = false, false, 0
-	fds := make([]int, s.FDs)
-	for i := range fds {
-		fds[i] = 3 + i
-	}
-	app, err := inner.start(path, args, os.Environ(), fds, s.Image)
-	if err != nil {
-		return err
-	}
-	pid := app.PID
-	_, _ = unix.Write(s.Result, []byte("pid "+strconv.Itoa(pid)))
-	_ = unix.Close(s.Result)
-	for _, fd := range fds {
-		_ = unix.Close(fd) // a listener that has lost its generations must not seem to live on here
-	}
-	if s.Guard {
-		go received.Deliver()
-		s.guard(pid, received.C)
-		return nil
-	}
-	const atMost, step = 10 * time.Second, 5 * time.Millisecond
-	for deadline := time.Now().Add(atMost); time.Now().Before(deadline) && s.parentNeeded(pid); {
-		time.Sleep(step)
-	}
-	return nil
-}
-
-// guard stands between the init and a facebookgo/grace app. That app, once it serves on inherited sockets, sends its
-// parent SIGTERM, unless that is PID 1; the init must not take this for its own. It is the app's word that it is
-// ready, and is passed on as such.
-func (s shim) guard(pid int, received <-chan signals.Signal) {
-	go func() {
-		for {
-			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-			if err != unix.EINTR {
-				os.Exit(0)
-			}
-		}
-	}()
-	for sig := range received {
-		if sig == signals.Signal(syscall.SIGTERM) {
-			_ = notify.Send(os.Getenv("NOTIFY_SOCKET"), "READY=1")
-			return
-		}
-	}
-}
-
-// parentNeeded reports whether the program lives and has not come so far that its parent may change.
-func (s shim) parentNeeded(pid int) bool {
-	p, err := procfs.Stat(pid)
-	if err != nil || p.Dead() {
-		return false
-	}
-	procfs.Inspect(&p)
-	return p.SignalsErr == nil && !p.Caught.Has(s.ReparentUntil)
 }
