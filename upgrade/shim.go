@@ -89,15 +89,15 @@ func (s shim) fork(path string, args, env []string, fds []int, image, result int
 			fds = append(fds, image)
 		}
 	} else {
-		if s.Result, err = inheritable(result); err != nil {
-			return 0, err
-		}
-		defer unix.Close(s.Result)
-		result = s.Result
 		if s.Errors, err = inheritable(stderr); err != nil {
 			return 0, err
 		}
 		defer unix.Close(s.Errors)
+		if s.Result, err = inheritable(result); err != nil {
+			return 0, err
+		}
+		defer unix.Close(s.Result)
+		result = s.Result // the highest of all: syscall.ForkExec takes the next number for itself
 	}
 	return reaper.Start(reaper.Command{
 		Path:   self,
