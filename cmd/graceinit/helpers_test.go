@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	testproc.Main(map[string]func([]string) int{
 		"init":      helperInit,
 		"signals":   helperSignals,
+		"writer":    helperWriter,
 		"orphans":   helperOrphans,
 		"blocked":   helperBlocked,
 		"litter":    helperLitter,
@@ -82,6 +83,29 @@ func helperInit(args []string) int {
 	}
 	os.Args = append([]string{name}, args...)
 	main()
+	return 0
+}
+
+// helperWriter writes to a socket whose other end is closed, as the init does where a client has gone, and prints the
+// signals that it gets.
+func helperWriter([]string) int {
+	received, err := signals.Subscribe()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	go received.Deliver()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	_ = unix.Close(pair[1])
+	_, err = unix.Write(pair[0], []byte("to nobody"))
+	fmt.Println("wrote:", err)
+	for s := range received.C {
+		fmt.Println("got", s)
+	}
 	return 0
 }
 

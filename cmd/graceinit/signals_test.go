@@ -56,6 +56,19 @@ func TestNoSignalOfOurOwnReachesTheApp(t *testing.T) {
 	}
 }
 
+// A client of the control socket that goes away may cost the init a SIGPIPE. The app gets only what somebody sent.
+func TestSignalOfOurOwnWrite(t *testing.T) {
+	in := testproc.Start(t, testproc.Options{}, testproc.Self("writer"))
+	in.Await("wrote: broken pipe")
+	in.Signal(syscall.SIGPIPE)
+	in.Await("got SIGPIPE")
+	in.Signal(syscall.SIGHUP)
+	in.Await("got SIGHUP")
+	if got := strings.Count(in.Stdout(), "got "); got != 2 {
+		t.Errorf("%d signals, want the two that were sent:\n%s", got, in.Stdout())
+	}
+}
+
 // Ignored and blocked signals pass through the init as they pass through tini. Reading what the runtime found
 // takes a release build.
 func TestInheritedSignalsReachTheApp(t *testing.T) {

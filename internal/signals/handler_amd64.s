@@ -12,8 +12,15 @@ TEXT ·onSignal(SB), NOSPLIT|NOFRAME, $0
 	JMP  report
 
 raised:
-	CMPL AX, $0                   // positive: raised by the kernel
-	JLE  report
+	CMPL AX, $0
+	JLT  report
+	JGT  kernel
+	MOVL 16(SI), AX               // SI_USER with our own pid: SIGPIPE or SIGXFSZ, of a write of ours
+	CMPL AX, ·ownPID(SB)
+	JNE  report
+	RET
+
+kernel:
 	MOVQ ·faults(SB), R8
 	BTQ  DI, R8
 	JCS  runtime

@@ -14,8 +14,16 @@ TEXT ·onSignal(SB), NOSPLIT|NOFRAME, $0
 	B    report
 
 raised:
-	CMPW $0, R3                   // positive: raised by the kernel
-	BLE  report
+	CMPW $0, R3
+	BLT  report
+	BGT  kernel
+	MOVW 16(R1), R3               // SI_USER with our own pid: SIGPIPE or SIGXFSZ, of a write of ours
+	MOVW ·ownPID(SB), R4
+	CMPW R4, R3
+	BNE  report
+	RET
+
+kernel:
 	MOVD ·faults(SB), R4
 	LSR  R0, R4, R4
 	TBNZ $0, R4, runtime

@@ -51,7 +51,7 @@ var table = [Last + 1]entry{
 	10: {"USR1", Forward, "the app's (nginx reopens its logs)"},
 	11: {"SEGV", Forward, "as ILL"},
 	12: {"USR2", Forward, "the default upgrade signal; the app's where upgrades are off"},
-	13: {"PIPE", Forward, "never our own: the log writer blocks it"},
+	13: {"PIPE", Forward, "the app's; one that a write of our own raises is dropped"},
 	14: {"ALRM", Forward, "the app's"},
 	15: {"TERM", Forward, "the default shutdown signal"},
 	16: {"STKFLT", Forward, "unused by the kernel, so only a person sends it"},
