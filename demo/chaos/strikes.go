@@ -143,6 +143,20 @@ func (e *episode) find(who role, old int) int {
 	return 0
 }
 
+// workersOf lists the children of a process.
+func (k *strike) workersOf(master int) (workers []int) {
+	list, err := proc.List(k.proc())
+	if err != nil {
+		return nil
+	}
+	for _, p := range list {
+		if p.PPID == master {
+			workers = append(workers, p.PID)
+		}
+	}
+	return workers
+}
+
 // hit kills or stops somebody at a random moment of a good upgrade.
 func (k *strike) hit(who role, kill bool) error {
 	if err := k.install(); err != nil {
@@ -194,9 +208,15 @@ func (k *strike) hit(who role, kill bool) error {
 			k.dies(death{pid: pid, code: 128 + int(syscall.SIGABRT), why: "stopped for longer than its watchdog"})
 		}
 	}
+	workers := k.workersOf(pid)
 	if err := k.send(pid, sig); err != nil {
 		mended()
 		return nil // it has ended
+	}
+	if kill && k.plan.App == nginx && who == successor {
+		for _, w := range workers {
+			_ = k.send(w, sig) // or they serve on without their master, as nginx's do
+		}
 	}
 	k.log.add("%s to the %s, pid %d, %v after it appeared; %s", unix.SignalName(sig), who, pid, after, phase)
 	k.count(1)

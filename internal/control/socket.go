@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graceinit/graceinit/internal/listen"
+	"github.com/graceinit/graceinit/internal/procfs"
 )
 
 // Address is where clients connect: a path, or with @ in front a name in the abstract namespace (unix(7)),
@@ -20,9 +21,7 @@ func Address(setting string) string {
 	if setting != "" {
 		return setting
 	}
-	var st unix.Stat_t
-	_ = unix.Stat("/proc/self/ns/pid", &st) // without /proc both ends agree on zero
-	return fmt.Sprintf("@graceinit-%d", st.Ino)
+	return fmt.Sprintf("@graceinit-%d", procfs.PIDNamespace())
 }
 
 func abstract(address string) bool { return strings.HasPrefix(address, "@") }

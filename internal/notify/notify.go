@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graceinit/graceinit/internal/listen"
+	"github.com/graceinit/graceinit/internal/procfs"
 )
 
 // Message is what one datagram said, by the names of sd_notify(3). Names that mean nothing here are passed over, as
@@ -145,9 +146,7 @@ func Listen(address string) (*Socket, error) {
 	if address != "" {
 		return open(address)
 	}
-	var st unix.Stat_t
-	_ = unix.Stat("/proc/self/ns/pid", &st) // without /proc the pid has to do
-	name := fmt.Sprintf("graceinit-notify-%d-%d", st.Ino, os.Getpid())
+	name := fmt.Sprintf("graceinit-notify-%d-%d", procfs.PIDNamespace(), os.Getpid())
 	if s, err := open("/dev/shm/" + name); err == nil {
 		return s, nil
 	}

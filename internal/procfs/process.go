@@ -180,9 +180,35 @@ func readFile(name string) ([]byte, error) {
 	}
 }
 
-// Lineage lists a process and its ancestors, as far as they can be seen.
+// PIDNamespace is the number of our PID namespace (namespaces(7)), or zero where it has none that lasts: without /proc, and
+// under gVisor, where it is another one at every look, and smaller than the kernel's first (PROC_DYNAMIC_FIRST, proc_ns.h).
+func PIDNamespace() uint64 {
+	const first = 0xeffffff0
+	var st syscall.Stat_t
+	if syscall.Stat("/proc/self/ns/pid", &st) != nil || st.Ino < first {
+		return 0
+	}
+	return st.Ino
+}
+
+// processOf is the process of a thread. gVisor has the thread send what Linux has its process send (unix(7), SCM_CREDENTIALS).
+func processOf(thread int) int {
+	status, err := readFile(path(thread, "status"))
+	if err != nil {
+		return thread
+	}
+	_, rest, _ := bytes.Cut(status, []byte("\nTgid:"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	if pid, err := strconv.Atoi(string(bytes.TrimSpace(line))); err == nil && pid > 0 {
+		return pid
+	}
+	return thread
+}
+
+// Lineage lists a process, which may be told by a thread of it, and its ancestors, as far as they can be seen.
 func Lineage(pid int) []int {
 	var list []int
+	pid = processOf(pid)
 	const longest = 64
 	for pid > 0 && len(list) < longest {
 		list = append(list, pid)

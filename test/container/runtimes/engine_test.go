@@ -47,10 +47,6 @@ type engine struct {
 	clean []func()
 }
 
-// named gives the control socket a name. Its own is made of the PID namespace's number, which under gVisor is another one
-// each time.
-const named = "GRACEINIT_CONTROL=@graceinit"
-
 // podman's ulimits are more than a container without CAP_SYS_RESOURCE may have.
 var podmanRun = []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"}
 
@@ -62,7 +58,7 @@ func engines() []*engine {
 	return []*engine{
 		{name: "docker-runc", client: []string{docker}, run: []string{"--runtime", "runc"}},
 		{name: "docker-crun", client: []string{docker}, run: []string{"--runtime", "crun"}},
-		{name: "docker-runsc", client: []string{docker}, run: []string{"--runtime", "runsc", "-e", named}, sandbox: true},
+		{name: "docker-runsc", client: []string{docker}, run: []string{"--runtime", "runsc"}, sandbox: true},
 		{name: "podman-crun", run: podmanRun},
 		{name: "podman-rootless", run: podmanRun, user: &user.User{Username: rootless}},
 	}
