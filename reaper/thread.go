@@ -24,16 +24,16 @@ type thread struct {
 	busy   atomic.Uint32 // one from before the look at leave until what was found has been reaped
 	told   atomic.Uint32 // a futex: one from a report until Resume
 	reaped atomic.Uint64 // how many it has reaped
-	info   childInfo     // of its last waitid
+	info   childInfo     //nolint:unused // of its last waitid; the assembly fills it in
 	event  int32         // the eventfd that it reports by
 	one    uint64        // what it writes there
 	stack  [8]uint64     // its stack pointer is at the end, and stays there: it calls nothing, and no signal interrupts it
 }
 
 // childInfo is the siginfo_t that waitid(2) fills in, on 64 bits.
-type childInfo struct {
+type childInfo struct { //nolint:unused // but by the assembly
 	_   [16]byte
-	pid int32 //nolint:unused // by Go, but not by the thread
+	pid int32
 	_   [108]byte
 }
 

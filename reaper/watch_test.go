@@ -61,6 +61,14 @@ func TestLeavesToTheThread(t *testing.T) {
 	<-w.C // there are no children
 }
 
+// asIs lets no error be wrapped too.
+func asIs(err error) error {
+	if err == nil {
+		return errors.New("no error")
+	}
+	return err
+}
+
 // shell starts a script.
 func shell(script string) (int, error) {
 	return Start(Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: os.Environ()})
@@ -122,7 +130,7 @@ func leave() error {
 	w.Resume()
 	status, byUs, err := until(w, maker)
 	if err != nil || status.Code != 3 {
-		return fmt.Errorf("the maker %v, want code 3: %v", status, err)
+		return fmt.Errorf("the maker %v, want code 3, %w", status, asIs(err))
 	}
 	if err := syscall.Kill(keeper, syscall.SIGKILL); err != nil {
 		return err
@@ -131,11 +139,11 @@ func leave() error {
 	w.Resume()
 	status, more, err := until(w, keeper)
 	if err != nil || status.Signal != syscall.SIGKILL {
-		return fmt.Errorf("the keeper %v, want SIGKILL: %v", status, err)
+		return fmt.Errorf("the keeper %v, want SIGKILL, %w", status, asIs(err))
 	}
 	rest, err := reapRest(w)
 	if all := byUs + more + rest + int(w.Reaped()); err != nil || all != orphans {
-		return fmt.Errorf("%d orphans were reaped, %d of them by the watcher; want %d: %v", all, w.Reaped(), orphans, err)
+		return fmt.Errorf("%d orphans were reaped, %d of them by the watcher; want %d, %w", all, w.Reaped(), orphans, asIs(err))
 	}
 	if w.threaded && w.Reaped() == 0 {
 		return errors.New("the thread reaped nothing")
@@ -186,7 +194,7 @@ func toggle() error {
 	}
 	rest, err := reapRest(w)
 	if all := others + rest + int(w.Reaped()); err != nil || all != 600 {
-		return fmt.Errorf("%d orphans were reaped, want 600: %v", all, err)
+		return fmt.Errorf("%d orphans were reaped, want 600, %w", all, asIs(err))
 	}
 	return nil
 }

@@ -127,7 +127,7 @@ func (i *Inspector) holds(r *reading, now time.Time) bool {
 func (i *Inspector) Inspect(p *Process, listening map[uint64]bool, all bool) {
 	last := i.processes[p.ID]
 	began := time.Now()
-	if last != nil && i.holds(last, began) && !(all && last.some) && stillOpen(p.PID, last.listening) {
+	if last != nil && i.holds(last, began) && (!all || !last.some) && stillOpen(p.PID, last.listening) {
 		last.used = true
 		p.inspectBut(last.sockets, nil)
 		p.Partial = last.some
