@@ -3,7 +3,6 @@
 package reaper
 
 import (
-	"os"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -40,25 +39,26 @@ type childInfo struct { //nolint:unused // but by the assembly
 var theThread thread
 
 // clone starts the thread. The result is its id, or a negative errno.
-func clone(stack unsafe.Pointer) int
+func clone(stack uintptr) int
 
-// startThread starts the thread.
-func startThread() (*os.File, error) {
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+// startThread starts the thread. It reports by the eventfd.
+func startThread() (event int, err error) {
+	event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	t := &theThread
 	t.event, t.one = int32(event), 1
 	var id int
-	if err = signals.Blocked(func() { id = clone(unsafe.Pointer(&t.stack[len(t.stack)-2])) }); err == nil && id < 0 {
+	top := uintptr(unsafe.Pointer(&t.stack[len(t.stack)-1])) &^ 15
+	if err = signals.Blocked(func() { id = clone(top) }); err == nil && id < 0 {
 		err = syscall.Errno(-id)
 	}
 	if err != nil {
 		unix.Close(event)
-		return nil, err
+		return -1, err
 	}
-	return os.NewFile(uintptr(event), "eventfd"), nil
+	return event, nil
 }
 
 func (t *thread) resume() {

@@ -85,7 +85,7 @@ sleep:
 	SYSCALL
 	JMP  sleep
 
-// func clone(stack unsafe.Pointer) int
+// func clone(stack uintptr) int
 TEXT ·clone(SB), NOSPLIT, $0-16
 	MOVL $SYS_clone, AX
 	MOVL $CLONE_FLAGS, DI

@@ -93,7 +93,7 @@ sleep:
 	SVC
 	B    sleep
 
-// func clone(stack unsafe.Pointer) int
+// func clone(stack uintptr) int
 TEXT ·clone(SB), NOSPLIT, $0-16
 	MOVD $CLONE_FLAGS, R0
 	MOVD stack+0(FP), R1

@@ -85,11 +85,15 @@ func (w *Watcher) Take() {
 func (w *Watcher) Reaped() uint64 { return theThread.count() }
 
 // relay reports what the thread reports.
-func relay(event *os.File, dead chan<- struct{}) {
+func relay(fd int, dead chan<- struct{}) {
+	event := os.NewFile(uintptr(fd), "eventfd")
 	var count [8]byte
 	for {
 		if _, err := event.Read(count[:]); err != nil {
-			return // cannot happen: nobody closes it
+			// It could not be registered with the runtime's poller (ENOSPC: the user's epoll watches; ENOMEM), and
+			// would never be heard of. It costs a thread to wait for it here.
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+			continue
 		}
 		dead <- struct{}{}
 	}

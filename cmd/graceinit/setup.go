@@ -186,6 +186,7 @@ func receive(socket *notify.Socket, to chan<- lifecycle.Notified, log *logrus.Lo
 		}
 		if err != nil {
 			log.Debug(err)
+			time.Sleep(100 * time.Millisecond) // what it is may last
 			continue
 		}
 		to <- lifecycle.Notified{Lineage: procfs.Lineage(m.Sender), Message: m}

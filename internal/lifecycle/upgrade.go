@@ -417,6 +417,12 @@ func (m *Machine) killPredecessor(l Looked) {
 		m.failUpgrade("the main process has dropped its listeners, and no successor was seen; it is left alone")
 		return
 	}
+	if main := l.Table.Get(m.main.PID); l.Err == nil && main != nil && u.record.Listened && u.draining && !u.gone && !u.told && !m.ending() {
+		if n, known := l.Table.Listeners(main); known && n > 0 { // it listens again, which no look has seen yet
+			m.watchDrain(l.Table)
+			return
+		}
+	}
 	if l.Err == nil {
 		m.countConnections(l.Table)
 		u.rest = u.record.Remaining(l.Table, u.successor)

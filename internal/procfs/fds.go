@@ -120,14 +120,16 @@ func (i *Inspector) holds(r *reading, now time.Time) bool {
 	if rest == 0 {
 		rest = 50
 	}
-	return !r.at.IsZero() && r.took > cheap && now.Before(r.at.Add(r.took*time.Duration(rest)))
+	// Not longer: what took long may have been our own stall (a CPU quota, SIGSTOP, a paused machine).
+	const atMost = 5 * time.Second
+	return !r.at.IsZero() && r.took > cheap && now.Before(r.at.Add(min(r.took*time.Duration(rest), atMost)))
 }
 
 // Inspect fills in the details of a process; listening are the sockets that listen now.
 func (i *Inspector) Inspect(p *Process, listening map[uint64]bool, all bool) {
 	last := i.processes[p.ID]
 	began := time.Now()
-	if last != nil && i.holds(last, began) && (!all || !last.some) && stillOpen(p.PID, last.listening) {
+	if last != nil && i.holds(last, began) && (!all || !last.some) && stillListens(p.PID, last.listening, listening) {
 		last.used = true
 		p.inspectBut(last.sockets, nil)
 		p.Partial = last.some
@@ -161,15 +163,15 @@ func (i *Inspector) Inspect(p *Process, listening map[uint64]bool, all bool) {
 	p.Partial = r.some
 }
 
-// stillOpen reports whether the fds are what they were.
-func stillOpen(pid int, list []namedSocket) bool {
+// stillListens reports whether the fds are what they were.
+func stillListens(pid int, list []namedSocket, listening map[uint64]bool) bool {
 	link := make([]byte, 64)
 	for _, s := range list {
 		n, err := unix.Readlink(path(pid, "fd/")+s.name, link)
 		if err != nil {
 			return false
 		}
-		if inode, ok := socketInode(link[:n]); !ok || inode != s.inode {
+		if inode, ok := socketInode(link[:n]); !ok || inode != s.inode || !listening[inode] {
 			return false
 		}
 	}

@@ -115,7 +115,7 @@ func unblockSomewhere() {
 	<-unblocked
 }
 
-// Deliver sends the signals to C, for ever. Where that happens already it returns.
+// Deliver sends the signals to C, for ever; called again, it only waits.
 func (s *Subscription) Deliver() { s.once.Do(s.read) }
 
 func (s *Subscription) read() {
@@ -124,7 +124,9 @@ func (s *Subscription) read() {
 	for {
 		n, err := pipe.Read(numbers)
 		if err != nil {
-			return // cannot happen: we hold the write end
+			// The runtime's poller did not take it (ENOSPC: the user's epoll watches; ENOMEM).
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.pipe), Events: unix.POLLIN}}, -1)
+			continue
 		}
 		for _, number := range numbers[:n] {
 			s.c <- Signal(number)
