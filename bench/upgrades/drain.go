@@ -85,7 +85,7 @@ func lookAt(pid int, inspector *procfs.Inspector) (took time.Duration, n int, er
 	if err != nil {
 		return 0, 0, err
 	}
-	inspector.Inspect(&server, listening, false)
+	inspector.Inspect(&server, listening, true)
 	inspector.Forget()
 	var table procfs.Snapshot
 	table.Established, table.EstablishedErr = inspector.Established()
