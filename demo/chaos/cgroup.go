@@ -27,18 +27,26 @@ func cgroups() ([]string, error) {
 		roots = []string{filepath.Join(cgroupRoot, "pids"), filepath.Join(cgroupRoot, "memory")}
 	}
 	for _, root := range roots {
-		// What a run left behind that was killed. Those in use stay.
-		old, _ := filepath.Glob(filepath.Join(root, cgroupPrefix+"*"))
-		for _, dir := range old {
-			_ = syscall.Rmdir(dir)
-		}
-		probe := filepath.Join(root, cgroupPrefix+"probe-"+strconv.Itoa(os.Getpid()))
-		if err := os.Mkdir(probe, 0o755); err != nil {
+		sweepCgroups(root)
+		probe, err := os.MkdirTemp(root, cgroupPrefix+strconv.Itoa(os.Getpid())+"-probe-")
+		if err != nil {
 			return nil, fmt.Errorf("cannot make a cgroup: %w", err)
 		}
 		_ = syscall.Rmdir(probe)
 	}
 	return roots, nil
+}
+
+// sweepCgroups removes what runs left behind that were killed. Those of a run that lives stay, also where no process
+// has entered them yet.
+func sweepCgroups(root string) {
+	old, _ := filepath.Glob(filepath.Join(root, cgroupPrefix+"*"))
+	for _, dir := range old {
+		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), "-")
+		if _, err := os.Stat(filepath.Join("/proc", owner)); err != nil {
+			_ = syscall.Rmdir(dir)
+		}
+	}
 }
 
 // cgroup is that of one container.
