@@ -177,6 +177,35 @@ func TestServeStopsWhenItsContextIsDone(t *testing.T) {
 	}
 }
 
+// The first Serve of an http.Server sets a TLSConfig in it, for HTTP/2: the other listeners are not to take that for
+// the app's wish to speak TLS.
+func TestListenersArePlainWithoutTLSConfig(t *testing.T) {
+	var listeners []net.Listener
+	for range 8 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, l)
+	}
+	s := HTTP{Grace: time.Millisecond}.Start(&http.Server{Handler: http.NotFoundHandler()}, listeners...)
+	for _, l := range listeners {
+		response, err := http.Get("http://" + l.Addr().String())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusNotFound {
+			t.Errorf("%s instead of the app's answer", response.Status)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if err := s.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What has arrived when the deadline of closeIfSilent ends a Read is not lost.
 func TestLastLook(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
