@@ -78,6 +78,7 @@ func live(seed uint64, tracing bool) *world {
 	if first.kind == waits && w.rng.IntN(5) != 0 {
 		cfg.PredecessorSignal = quit
 	}
+	cfg.HasCheck = w.rng.IntN(8) == 0
 	if w.rng.IntN(2) == 0 {
 		first.daemonises = false
 		w.becomeSpawning(&cfg)
@@ -377,6 +378,11 @@ func (w *world) kill(k Kill) {
 		return
 	}
 	switch {
+	case w.machine.cfg.Upgrades && w.spawning == nil && k.Signal == upgradeSignal:
+		if again := w.now.Sub(w.asked); again < debounce {
+			w.fail("pid %d was sent the upgrade signal again after %s", p.PID, again)
+		}
+		w.asked = w.now
 	case w.spawning != nil && k.Signal == sigTERM:
 		w.checkSpawnedStop(k)
 		if w.stopping[k.Target]++; w.stopping[k.Target] > 1 && w.named != p.PID {

@@ -200,7 +200,9 @@ func (w *world) ranBefore(i *upgrade.Image) bool {
 
 // run starts a helper.
 func (w *world) run(a Run) {
-	w.linger()
+	if w.spawning != nil {
+		w.linger()
+	}
 	if w.rng.IntN(20) == 0 {
 		w.step(HelperFailed{Helper: a.Helper, Err: errors.New("cannot execute")})
 		return

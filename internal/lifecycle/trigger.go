@@ -88,6 +88,9 @@ func (m *Machine) beginUpgrade(l Looked) {
 	} else {
 		m.log(Info, "upgrade signal repeated", Field{"signal", sent})
 	}
+	// The check, or the look, may have taken long. This upgrade is that of all who have asked meanwhile: for some apps
+	// (facebookgo/grace) a second signal means a second successor.
+	m.held, m.triggeredAt = false, m.now
 	m.do(Kill{Target: m.main, Signal: sent})
 	m.lookSoon()
 }

@@ -42,6 +42,7 @@ type world struct {
 	several     bool // a predecessor has forked more than one successor
 	wasBlind    bool
 	predecessor procfs.ID // the main process at the last trigger
+	asked       time.Time // when it was last sent the upgrade signal
 	fdsHidden   bool
 	stopping    map[procfs.ID]int // how often a process got the stop signal
 	named       int               // a pid that a stranger's MAINPID= named

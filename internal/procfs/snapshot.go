@@ -48,7 +48,7 @@ func Take() (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("cannot list processes: %w", err)
 	}
-	var s Snapshot
+	s := Snapshot{Processes: make([]Process, 0, len(names))} // to append to many thousands would take twice their memory
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
