@@ -27,8 +27,9 @@ type episode struct {
 	plan Plan
 	name string // unique among what runs on this machine
 
-	dir     string   // the episode's files; small, within it, is a file system of its own
+	dir     string   // the episode's files; small and logDisk, within it, are file systems of their own
 	small   string   // only the container sees what is in it
+	logDisk string   // likewise
 	app     string   // the path of the executable
 	port    int      // of the app
 	more    [2]int   // ports that it also wants
@@ -134,8 +135,8 @@ func (e *episode) start() error {
 	if e.dir, err = os.MkdirTemp("", "chaos-episode-"); err != nil {
 		return err
 	}
-	e.small, e.app = filepath.Join(e.dir, "small"), filepath.Join(e.dir, "app")
-	if err := errors.Join(os.Chmod(e.dir, 0o755), os.Mkdir(e.small, 0o777), os.WriteFile(e.terminationLog(), nil, 0o666)); err != nil {
+	e.small, e.logDisk, e.app = filepath.Join(e.dir, "small"), filepath.Join(e.dir, "log"), filepath.Join(e.dir, "app")
+	if err := errors.Join(os.Chmod(e.dir, 0o755), os.Mkdir(e.small, 0o777), os.Mkdir(e.logDisk, 0o777), os.WriteFile(e.terminationLog(), nil, 0o666)); err != nil {
 		return err
 	}
 	for _, port := range []*int{&e.port, &e.more[0], &e.more[1]} {
@@ -146,7 +147,7 @@ func (e *episode) start() error {
 	if err := errors.Join(e.install(), e.configure()); err != nil {
 		return err
 	}
-	s := stage{Small: e.small, Stderr: e.plan.Stderr}
+	s := stage{Small: e.small, LogDisk: e.logDisk, Stderr: e.plan.Stderr}
 	if len(e.kit.groups) > 0 {
 		if e.group, err = newCgroup(e.kit.groups, e.name); err != nil {
 			return err

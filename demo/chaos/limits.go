@@ -104,23 +104,35 @@ func (k *strike) fdLimit() error {
 
 func (k *strike) fullDisk() error {
 	return k.inMounts(func() error {
-		filler := filepath.Join(k.small, "filler")
-		f, err := os.Create(filler)
+		var err error
+		for _, dir := range []string{k.small, k.logDisk} {
+			filler := filepath.Join(dir, "filler")
+			err = errors.Join(err, fill(filler))
+			defer os.Remove(filler)
+		}
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		page := make([]byte, 4096)
-		for err == nil {
-			_, err = f.Write(page)
-		}
-		if !errors.Is(err, unix.ENOSPC) {
-			return fmt.Errorf("cannot fill the disk: %w", err)
-		}
 		k.count(1)
-		err = k.upgradeFor(k.length)
-		return errors.Join(err, os.Remove(filler))
+		return k.upgradeFor(k.length)
 	})
+}
+
+// fill writes to the file until the disk is full.
+func fill(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(page)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("cannot fill the disk: %w", err)
+	}
+	return nil
 }
 
 // withoutProc notes that an app which upgrades itself cannot be followed: its successor cannot be recognised.

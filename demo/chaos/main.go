@@ -59,7 +59,7 @@ func main() {
 	flag.BoolVar(&o.clock, "clock", false, "also step this machine's clock, by seconds and hours, and back at once")
 	flag.IntVar(&o.storms, "storms", 0, "how many storms an episode has (default: 2 to 4); with many, whatever leaks is seen to")
 	flag.DurationVar(&o.rest, "rest", time.Minute, "how long the init may take to come to rest after a storm")
-	flag.Int64Var(&o.growth, "growth", 1536, "`kB` by which the init's own memory at rest may grow in an episode")
+	flag.Int64Var(&o.growth, "growth", 3072, "`kB` by which the init's own memory at rest may grow in an episode")
 	flag.IntVar(&o.orphans, "orphans", 50_000, "how many orphans at once, at most")
 	flag.StringVar(&o.report, "report", "", "write the figures to this `file`, as JSON")
 	flag.StringVar(&o.table, "table", "", "run nothing: merge these `reports`, separated by commas, into one table")

@@ -24,7 +24,7 @@ const (
 	stderrBlocked = "blocked" // a pipe that nobody reads
 	stderrGone    = "gone"    // a pipe whose reader has gone
 	stderrClosed  = "closed"
-	stderrFile    = "file" // on the small file system
+	stderrFile    = "file" // on a small file system of its own
 )
 
 // Plan is what is to happen in an episode. It follows from the seed and the number alone.

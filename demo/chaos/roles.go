@@ -84,7 +84,7 @@ func beApp(args []string) error {
 	all := make(chan os.Signal, 256)
 	signal.Notify(all)
 	for _, s := range beyondGo {
-		if err := ignore(s); err != nil {
+		if err := dispose(s, sigIgn); err != nil {
 			return err
 		}
 	}
@@ -145,11 +145,17 @@ func hang() {
 // beyondGo are the signals that os/signal neither hands out nor ignores: C libraries use them (signal(7), NPTL).
 var beyondGo = []int{32, 33, 34}
 
-func ignore(s int) error {
-	action := [4]uintptr{1} // struct kernel_sigaction with SIG_IGN
+const (
+	sigDfl uintptr = iota
+	sigIgn
+)
+
+// dispose sets a signal's disposition.
+func dispose(s int, handler uintptr) error {
+	action := [4]uintptr{handler} // struct kernel_sigaction
 	const setSize = 8
 	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0); errno != 0 {
-		return fmt.Errorf("cannot ignore signal %d: %w", s, errno)
+		return fmt.Errorf("cannot set the disposition of signal %d: %w", s, errno)
 	}
 	return nil
 }
@@ -214,7 +220,7 @@ func beBad(kind string) error {
 	case "dies": // it serves, says so, and dies in its probation; not earlier, by a signal that is passed on
 		signal.Notify(make(chan os.Signal, 1))
 		for _, s := range beyondGo {
-			if err := ignore(s); err != nil {
+			if err := dispose(s, sigIgn); err != nil {
 				return err
 			}
 		}
@@ -248,6 +254,7 @@ func beHelper(name string) error {
 // stage is what PID 1 does before it executes the init.
 type stage struct {
 	Small   string   // directory for a file system of smallSize
+	LogDisk string   // likewise, for a log: it fills that by itself
 	CGroups []string // to enter
 	Stderr  string
 }
@@ -259,7 +266,7 @@ func beStage(config string, command []string) error {
 	if err := json.Unmarshal([]byte(config), &s); err != nil {
 		return err
 	}
-	for dir, size := range map[string]string{s.Small: smallSize, "/dev/shm": "1m"} {
+	for dir, size := range map[string]string{s.Small: smallSize, s.LogDisk: smallSize, "/dev/shm": "1m"} {
 		if err := unix.Mount("chaos", dir, "tmpfs", 0, "mode=1777,size="+size); err != nil {
 			return fmt.Errorf("cannot mount a tmpfs at %s: %w", dir, err)
 		}
@@ -273,7 +280,7 @@ func beStage(config string, command []string) error {
 	case stderrClosed:
 		_ = syscall.Close(2)
 	case stderrFile:
-		fd, err := syscall.Open(filepath.Join(s.Small, "log"), syscall.O_CREAT|syscall.O_WRONLY|syscall.O_APPEND, 0o666)
+		fd, err := syscall.Open(filepath.Join(s.LogDisk, "log"), syscall.O_CREAT|syscall.O_WRONLY|syscall.O_APPEND, 0o666)
 		if err != nil {
 			return fmt.Errorf("cannot open the log: %w", err)
 		}
@@ -281,6 +288,12 @@ func beStage(config string, command []string) error {
 			return err
 		}
 		_ = syscall.Close(fd)
+	}
+	// nohup(1) and a shell's & ignore signals by which successors are to crash, and the app would inherit that.
+	for _, s := range []int{int(syscall.SIGHUP), int(syscall.SIGINT), int(syscall.SIGQUIT)} {
+		if err := dispose(s, sigDfl); err != nil {
+			return err
+		}
 	}
 	return syscall.Exec(command[0], command, os.Environ())
 }
