@@ -31,7 +31,7 @@ BENCHFLAGS ?=
 
 .PHONY: help
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PARTS="unit lint" make test      some of the parts of the test (scripts/test lists them)'
 	@echo '  make build GOARCH=arm64 OUT=...  for another architecture'

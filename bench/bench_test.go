@@ -245,7 +245,7 @@ func TestRenderAndCheck(t *testing.T) {
 
 func TestADiagramOfMagnitudesIsLogarithmic(t *testing.T) {
 	f := result.Figure{Name: "x", Unit: "ms"}
-	f.Add("a", 1, 2, 3)
+	f.Add("a", 1, 2, 3, 1, 2, 3)
 	f.Skip("b", "none")
 	f.Add("c", 99)
 	if b := bars(f); b.Log || len(b.Bars) != 3 || b.Bars[0].Low != 1 || b.Bars[0].High != 3 || b.Bars[1].Note != "none" {

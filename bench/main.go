@@ -115,7 +115,7 @@ func flags() options {
 		o.amounts = short // flags beside it change these
 	}
 	flag.StringVar(&o.init, "init", "", "the graceinit to be measured, a `file` (default bin/graceinit of this repository)")
-	flag.StringVar(&o.only, "only", "", "measure these `groups` only, with commas between them; figures of others that are in the file stay there")
+	flag.StringVar(&o.only, "only", "", "measure these `groups` only, with commas between them; figures of others that are in the file stay there, if they are of the same graceinit")
 	flag.BoolVar(&o.short, "short", false, "measure everything, but little of it: in a minute, and the figures are worth nothing")
 	flag.Uint64Var(&o.seed, "seed", 1, "for the order of the inits in each round")
 	flag.StringVar(&o.json, "json", "", "keep the figures in this `file` (default bin/bench.json of this repository, or bench-short.json)")
@@ -132,7 +132,7 @@ func flags() options {
 	flag.IntVar(&o.logged, "logged", o.logged, "orphans that are reaped and logged before the memory is read")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: bench [flags]\n\nMeasures graceinit beside %s, and without an init (bare). The peers that are not installed are left out.\n"+
-			"It needs root, or unprivileged user namespaces, and gcc. Nothing else should run on the machine.\n\nGroups:\n", strings.Join(peerNames(), ", "))
+			"It needs gcc, and root; without the group upgrades unprivileged user namespaces will do. Nothing else should run on the machine.\n\nGroups:\n", strings.Join(peerNames(), ", "))
 		for _, g := range groups {
 			fmt.Fprintf(flag.CommandLine.Output(), "  %-9s %s\n", g.name, g.what)
 		}
@@ -140,6 +140,10 @@ func flags() options {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
+	if o.check && !o.render {
+		fmt.Fprintln(os.Stderr, "bench: -check goes with -render")
+		os.Exit(2)
+	}
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: unexpected argument %q\n", flag.Arg(0))
 		os.Exit(2)
@@ -151,6 +155,9 @@ func run(ctx context.Context, root string, o options) (missed bool, err error) {
 	chosen, err := choose(o.only)
 	if err != nil {
 		return false, err
+	}
+	if os.Geteuid() != 0 && slices.ContainsFunc(chosen, func(g group) bool { return g.name == upgrades.Group }) {
+		return false, fmt.Errorf("the group %s needs root, for a network namespace: name the others with -only to do without", upgrades.Group)
 	}
 	if o.init == "" {
 		o.init = filepath.Join(root, "bin", "graceinit")
@@ -186,11 +193,14 @@ func run(ctx context.Context, root string, o options) (missed bool, err error) {
 		return false, err
 	}
 	r := result.Result{Machine: machine(o.init)}
+	r.Machine.Short = o.short
+	var done []string
 	for _, g := range chosen {
 		began := time.Now()
 		if err := g.run(b); err != nil {
-			return false, fmt.Errorf("%s: %w", g.name, err)
+			return false, errors.Join(fmt.Errorf("%s: %w", g.name, err), b.keep(r, done, o.json+".part"))
 		}
+		done = append(done, g.name)
 		progress("%s: done in %v", g.name, time.Since(began).Round(time.Second/10))
 		fmt.Fprintln(os.Stderr)
 	}
@@ -198,10 +208,7 @@ func run(ctx context.Context, root string, o options) (missed bool, err error) {
 	if err := b.complete(); err != nil {
 		return false, err
 	}
-	r.Figures, r.Series = b.upgraded, b.series
-	for _, f := range slices.Backward(b.figures) {
-		r.Figures = append([]result.Figure{*f}, r.Figures...)
-	}
+	b.fill(&r)
 	r.Print(os.Stdout)
 	if before != nil {
 		fmt.Printf("\nsince %s:\n", o.compare)
@@ -211,11 +218,36 @@ func run(ctx context.Context, root string, o options) (missed bool, err error) {
 		missed = missed || !g.Met
 	}
 	if o.only != "" {
-		if old, err := result.Read(o.json); err == nil {
+		if old, err := result.Read(o.json); err == nil && old.Machine.Versions[ours] == r.Machine.Versions[ours] {
 			r = old.With(r)
+		} else if err == nil {
+			progress("%s was of another graceinit (%s): its other groups are dropped", o.json, old.Machine.Versions[ours])
+			fmt.Fprintln(os.Stderr)
 		}
 	}
 	return missed, r.Write(o.json)
+}
+
+// fill puts what was measured into the result, in the order of the groups.
+func (b *bench) fill(r *result.Result) {
+	for _, f := range b.figures {
+		r.Figures = append(r.Figures, *f)
+	}
+	r.Figures, r.Series = append(r.Figures, b.upgraded...), b.series
+}
+
+// keep saves the groups that were done before one failed: a run takes long.
+func (b *bench) keep(r result.Result, done []string, file string) error {
+	if len(done) == 0 {
+		return nil
+	}
+	b.fill(&r)
+	r.Figures = slices.DeleteFunc(r.Figures, func(f result.Figure) bool { return !slices.Contains(done, f.Group) })
+	r.Series = slices.DeleteFunc(r.Series, func(s result.Series) bool { return !slices.Contains(done, s.Group) })
+	if err := r.Write(file); err != nil {
+		return err
+	}
+	return fmt.Errorf("what was measured before (%s) is in %s", strings.Join(done, ", "), file)
 }
 
 func choose(only string) ([]group, error) {

@@ -45,6 +45,9 @@ func render(root string, o options) error {
 	if err != nil {
 		return err
 	}
+	if r.Machine.Short && !o.check {
+		return fmt.Errorf("%s is of a run with -short: its figures are worth nothing", from)
+	}
 	figures, err := os.ReadFile(from)
 	if err != nil {
 		return err

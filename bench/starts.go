@@ -74,7 +74,7 @@ func (b *bench) starts() error {
 	return nil
 }
 
-// live runs one life. In its middle, when all are at rest, finish makes it end and says since when.
+// live runs one life. Some milliseconds after the app has begun finish makes it end and says since when.
 func (b *bench) live(s subject, finish func(*life) (time.Duration, error)) (up, down float64, err error) {
 	l, first, err := b.begin(s, nil)
 	if err != nil {

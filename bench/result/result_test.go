@@ -14,8 +14,8 @@ import (
 
 func figure() Figure {
 	f := Figure{Group: "start", Name: "start-up", Unit: "ms", Better: Lower}
-	f.Add("graceinit", 2.000049, 4, 3)
-	f.Add("tini", 1, 2, 1.5)
+	f.Add("graceinit", twice(2.000049, 4, 3)...)
+	f.Add("tini", twice(1, 2, 1.5)...)
 	f.Skip("s6", "it starts later")
 	f.Compare("tini")
 	f.RatioAtMost("start-up at most 2 × tini", "graceinit", 2)
@@ -39,7 +39,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := back.Figures[0].Subjects[0].Samples; !slices.Equal(got, Samples{2, 4, 3}) {
+	if got := back.Figures[0].Subjects[0].Samples; !slices.Equal([]float64(got), twice(2, 4, 3)) {
 		t.Errorf("the samples are %v", got)
 	}
 	again := filepath.Join(t.TempDir(), "again.json")
@@ -84,9 +84,9 @@ func TestCompareAndGoals(t *testing.T) {
 
 func TestOverTheControl(t *testing.T) {
 	f := Figure{Group: "start", Name: "overhead", Unit: "ms"}
-	control := []float64{1, 1.5, 2, 1, 1.5}
-	f.AddOver("graceinit", []float64{5, 5.5, 6, 5, 5.5}, control)
-	f.AddOver("tini", []float64{3, 3.5, 4, 3, 3.5}, control)
+	control := []float64{1, 1.5, 2, 1, 1.5, 2}
+	f.AddOver("graceinit", []float64{5, 5.5, 6, 5, 5.5, 6}, control)
+	f.AddOver("tini", []float64{3, 3.5, 4, 3, 3.5, 4}, control)
 	f.AddOver("nothing", control, control)
 	f.Compare("tini")
 	s := f.Subject("graceinit")
@@ -153,8 +153,8 @@ func TestChanges(t *testing.T) {
 	for _, tc := range []struct {
 		after  []float64
 		beyond bool
-	}{{[]float64{1, 2, 3}, false}, {[]float64{3, 4, 5}, false}, {[]float64{3.5, 4, 5}, true}} {
-		changes := Changes(run(1, 2, 3), run(tc.after...))
+	}{{twice(1, 2, 3), false}, {twice(3, 4, 5), false}, {twice(3.5, 4, 5), true}} {
+		changes := Changes(run(twice(1, 2, 3)...), run(tc.after...))
 		if len(changes) != 2 || changes[0].Beyond != tc.beyond || changes[1].Beyond {
 			t.Errorf("%v after 1, 2, 3: %+v", tc.after, changes)
 		}
@@ -176,5 +176,20 @@ func TestAnotherRunReplacesItsGroups(t *testing.T) {
 	if got.Machine.Cores != 2 || len(got.Series) != 0 || len(got.Figures) != 3 ||
 		got.Figures[0].Name != "3" || got.Figures[1].Name != "2" || got.Figures[2].Name != "4" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// twice has enough samples for an interval.
+func twice(samples ...float64) []float64 { return append(samples, samples...) }
+
+func TestFewSamplesHaveNoInterval(t *testing.T) {
+	var f Figure
+	f.Add("few", 1, 2, 3, 4, 5)
+	f.Add("enough", 1, 2, 3, 4, 5, 6)
+	f.AddPooled("of a few rounds", twice(1, 2, 3, 4, 5))
+	for name, want := range map[string]bool{"few": false, "enough": true, "of a few rounds": false} {
+		if s := f.Subject(name); (s.CI != nil) != want {
+			t.Errorf("%s: %+v", name, s)
+		}
 	}
 }

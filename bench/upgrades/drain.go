@@ -14,9 +14,11 @@ type Look struct {
 	Connections int `json:"connections"`
 	// Counting are looks that count all connections.
 	Counting []float64 `json:"counting_ms"`
-	// InTurn are looks one after the other, at the distance that graceinit leaves between its first ones: most spare what takes
-	// long.
+	// InTurn are the same one after the other, at the distance that graceinit leaves between its first ones: most spare what
+	// takes long.
 	InTurn []float64 `json:"in_turn_ms"`
+	// Unwatched are looks in turn where nobody follows the upgrade: they only see whether the predecessor still listens.
+	Unwatched []float64 `json:"unwatched_ms"`
 }
 
 // Drain is what a long drain costs.
@@ -35,8 +37,8 @@ func (p *plan) manyConnections() int {
 	return 10_000
 }
 
-// look does what graceinit does: the process table, the predecessor's sockets, and which of them are connections. Both ends
-// of every connection are in this network namespace, so the kernel has twice as many to tell of as in a container.
+// look times what graceinit does in a look that grows with the connections. Both ends of every connection are in this network
+// namespace, so the kernel has twice as many to tell of as in a container.
 func (p *plan) look() (Look, error) {
 	result := Look{Connections: p.manyConnections()}
 	w := named(byHand)
@@ -51,7 +53,7 @@ func (p *plan) look() (Look, error) {
 	}
 	const looks, apart = 50, 20 * time.Millisecond
 	for range looks {
-		took, n, err := lookAt(serving[0], &procfs.Inspector{})
+		took, n, err := lookAt(serving[0], &procfs.Inspector{}, true)
 		if err != nil {
 			return result, err
 		}
@@ -60,22 +62,24 @@ func (p *plan) look() (Look, error) {
 		}
 		result.Counting = append(result.Counting, ms(took))
 	}
-	var inspector procfs.Inspector
-	for range looks {
-		pass(apart)
-		took, _, err := lookAt(serving[0], &inspector)
-		if err != nil {
-			return result, err
+	for to, counts := range map[*[]float64]bool{&result.InTurn: true, &result.Unwatched: false} {
+		var inspector procfs.Inspector
+		for range looks {
+			pass(apart)
+			took, _, err := lookAt(serving[0], &inspector, counts)
+			if err != nil {
+				return result, err
+			}
+			*to = append(*to, ms(took))
 		}
-		result.InTurn = append(result.InTurn, ms(took))
 	}
-	fmt.Printf("upgrades: %d looks at %d connections\n", 2*looks, result.Connections)
+	fmt.Printf("upgrades: %d looks at %d connections\n", 3*looks, result.Connections)
 	return result, nil
 }
 
-// lookAt counts the connections of a process, or some of them where the inspector has no new answer. Of a look this is what
-// grows with the connections; the process table is left out, which here is the machine's and not a container's.
-func lookAt(pid int, inspector *procfs.Inspector) (took time.Duration, n int, err error) {
+// lookAt looks at a process, and counts its connections, or some of them where the inspector has no new answer. The process
+// table is left out, which here is the machine's and not a container's.
+func lookAt(pid int, inspector *procfs.Inspector, counts bool) (took time.Duration, n int, err error) {
 	began := pidns.Monotonic()
 	server, err := procfs.Stat(pid)
 	if err != nil {
@@ -85,8 +89,11 @@ func lookAt(pid int, inspector *procfs.Inspector) (took time.Duration, n int, er
 	if err != nil {
 		return 0, 0, err
 	}
-	inspector.Inspect(&server, listening, true)
+	inspector.Inspect(&server, listening, counts)
 	inspector.Forget()
+	if !counts {
+		return pidns.Monotonic() - began, 0, server.FDsErr
+	}
 	var table procfs.Snapshot
 	table.Established, table.EstablishedErr = inspector.Established()
 	n, known := table.Connections(&server)

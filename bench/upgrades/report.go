@@ -139,11 +139,12 @@ func (r *Result) latencies(c condition) []result.Figure {
 			}
 		}
 		if len(a) > 0 && len(b) > 0 {
-			before.AddMany(label(w.name, c, held), a)
-			during.AddMany(label(w.name, c, held), b)
+			before.AddPooled(label(w.name, c, held), a)
+			during.AddPooled(label(w.name, c, held), b)
 		}
 	}
-	return []result.Figure{before, during}
+	longest := r.figure("the longest latency in an upgrade, "+c.String(), "ms", r.Loaded, c, func(t Trial) float64 { return stats.Quantile(t.During, 1) })
+	return []result.Figure{before, during, longest}
 }
 
 func (r *Result) losses(c condition) []result.Figure {
@@ -171,8 +172,9 @@ func (r *Result) losses(c condition) []result.Figure {
 func (r *Result) cpu() (all []result.Figure) {
 	spent := func(t Trial) float64 { return t.CPU }
 	steps := r.steps()
+	ours := slices.DeleteFunc(slices.Clone(r.Still), func(t Trial) bool { return !named(t.Way).ours() }) // elsewhere PID 1 is the operator
 	for _, c := range steps {
-		f := r.figure("CPU of PID 1 over an upgrade, "+c.String(), "ms", r.Still, c, spent)
+		f := r.figure("CPU of PID 1 over an upgrade, "+c.String(), "ms", ours, c, spent)
 		if few := steps[0]; c.listeners == few.listeners && c != few {
 			for _, w := range ways() {
 				many, held := collect(r.Still, c, w.name, spent)
@@ -200,6 +202,7 @@ func (r *Result) others() []result.Figure {
 	look := result.Figure{Group: Group, Name: fmt.Sprintf("a look at a drain, %s connections", thousands(r.Look.Connections)), Unit: "ms", Better: result.Lower}
 	look.Add("graceinit, counting", r.Look.Counting...)
 	look.Add("graceinit, in turn", r.Look.InTurn...)
+	look.Add("graceinit, in turn, nobody follows it", r.Look.Unwatched...)
 	look.AtMost(fmt.Sprintf("a look that counts %s connections takes at most %v ms", thousands(r.Look.Connections), mostLook), stats.Median(r.Look.Counting), "ms", mostLook)
 	drain := result.Figure{Group: Group, Name: fmt.Sprintf("CPU of graceinit in a drain of %.0f s, %s connections", r.Drain.Seconds, thousands(r.Drain.Connections)),
 		Unit: "ms", Better: result.Lower}

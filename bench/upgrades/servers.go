@@ -3,12 +3,14 @@ package upgrades
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -56,10 +58,15 @@ func (p *plan) servers() (all []Server, err error) {
 		}
 		all = append(all, Server{Name: s.name})
 	}
-	for range rounds {
-		for i := range all {
-			if err := p.measure(&all[i]); err != nil {
+	random := rand.New(rand.NewPCG(p.Seed, 6))
+	for round := range rounds + 1 { // the first counts for nothing: it brings the files into memory
+		for _, i := range random.Perm(len(all)) {
+			start, upgrade, err := p.measure(all[i].Name, random.IntN(2) == 0)
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", all[i].Name, err)
+			}
+			if round > 0 {
+				all[i].Start, all[i].Upgrade = append(all[i].Start, ms(start)), append(all[i].Upgrade, ms(upgrade))
 			}
 		}
 	}
@@ -76,22 +83,22 @@ func (s program) installed() string {
 	return command[0]
 }
 
-func (p *plan) measure(s *Server) error {
-	for _, known := range p.programs() {
-		if known.name != s.Name {
-			continue
+// measure times one start and one upgrade of a server, in either order.
+func (p *plan) measure(name string, upgradeFirst bool) (start, upgrade time.Duration, err error) {
+	known := slices.IndexFunc(p.programs(), func(s program) bool { return s.name == name })
+	s := p.programs()[known]
+	if upgradeFirst {
+		if upgrade, err = p.signalToAnswer(s); err != nil {
+			return 0, 0, err
 		}
-		took, err := execToAnswer(known, p.setting(1).addresses[0])
-		if err != nil {
-			return err
-		}
-		s.Start = append(s.Start, ms(took))
-		if took, err = p.signalToAnswer(known); err != nil {
-			return err
-		}
-		s.Upgrade = append(s.Upgrade, ms(took))
 	}
-	return nil
+	if start, err = execToAnswer(s, p.setting(1).addresses[0]); err != nil {
+		return 0, 0, err
+	}
+	if !upgradeFirst {
+		upgrade, err = p.signalToAnswer(s)
+	}
+	return start, upgrade, err
 }
 
 // execToAnswer starts a server as systemd would. A client waits for it already.

@@ -87,7 +87,7 @@ func (p *plan) steps() []step {
 		return []step{{100, 1, 1, 1}}
 	}
 	n := max(p.Rounds, 1)
-	return []step{{100, 1, 3 * n, 5 * n}, {10_000, 1, 2 * n, 3 * n}, {50_000, 1, n, 2 * n}, {100, 1000, n, 2 * n}}
+	return []step{{100, 1, 6 * n, 6 * n}, {10_000, 1, 2 * n, 3 * n}, {50_000, 1, n, 2 * n}, {100, 1000, n, 2 * n}}
 }
 
 // windows are how long the latencies are watched before the trigger and after it.
