@@ -14,7 +14,7 @@ import (
 // itself what is left to it.
 //
 // It is a thread that blocks in waitid(2). It belongs to the process but not to the Go runtime, so that a death
-// costs what it costs an init in C: a wake-up and two system calls. A goroutine in its place costs three times as
+// costs what it costs an init in C: a wake-up and two system calls. A goroutine in its place costs more than three times as
 // much (entersyscall, sysmon, the hand-off of its processor), and stands in where there can be no such thread:
 // on other architectures, or at the pids limit.
 //

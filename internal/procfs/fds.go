@@ -91,7 +91,7 @@ func inodes(list []namedSocket) []uint64 {
 //
 // Of a process with more fds than Some only those are read, the lowest, which a server opens first, if one of them is a
 // socket that listens; unless all are wanted. What took longer than Cheap is not done again before Rest times as long has
-// passed, and the last answer holds. A process that has closed a socket that listened is always looked at anew. The zero
+// passed, or five seconds, and the last answer holds. The fds of each process and the connections are spared apart. A process that has closed a socket that listened is always looked at anew. The zero
 // value is ready for use.
 type Inspector struct {
 	Some  int           // zero: 1000
