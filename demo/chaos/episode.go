@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/graceinit/graceinit/demo/pidns"
 	"github.com/graceinit/graceinit/test/container/load"
 )
@@ -56,13 +58,14 @@ type episode struct {
 
 	procIsOurs sync.Mutex // one shot at a time hides /proc
 	stormMain  int        // the main process when the storm began
+	shots      []Shot     // the storm that began last
 	hampered   bool       // something in the storm keeps processes from being started
 	base, last figures
 	peak       int64
 	orphans    int
 	ended      bool // it ended by a fault, before its time
 
-	took                         time.Duration
+	took, endTook                time.Duration
 	requests, explained, crossed int
 	outcome                      string
 	upgrades                     map[string]int
@@ -74,9 +77,6 @@ var lives atomic.Int64
 
 // live runs an episode from its plan.
 func live(ctx context.Context, k *kit, plan Plan) *episode {
-	if plan.App == nginx && k.nginx == "" {
-		plan.App, plan.End = grace, endTerm
-	}
 	e := &episode{kit: k, plan: plan, name: fmt.Sprintf("%d-%d", os.Getpid(), lives.Add(1)), began: time.Now(),
 		counts: map[string]int{}, hits: map[string]int{}, upgrades: map[string]int{}, outcome: "not started"}
 	e.log = &journal{began: e.began}
@@ -136,7 +136,7 @@ func (e *episode) start() error {
 		return err
 	}
 	e.small, e.logDisk, e.app = filepath.Join(e.dir, "small"), filepath.Join(e.dir, "log"), filepath.Join(e.dir, "app")
-	if err := errors.Join(os.Chmod(e.dir, 0o755), os.Mkdir(e.small, 0o777), os.Mkdir(e.logDisk, 0o777), os.WriteFile(e.terminationLog(), nil, 0o666)); err != nil {
+	if err := errors.Join(os.Chmod(e.dir, 0o755), os.Mkdir(e.small, 0o777), os.Mkdir(e.logDisk, 0o777)); err != nil {
 		return err
 	}
 	for _, port := range []*int{&e.port, &e.more[0], &e.more[1]} {
@@ -147,7 +147,7 @@ func (e *episode) start() error {
 	if err := errors.Join(e.install(), e.configure()); err != nil {
 		return err
 	}
-	s := stage{Small: e.small, LogDisk: e.logDisk, Stderr: e.plan.Stderr}
+	s := stage{Small: e.small, LogDisk: e.logDisk, TerminationLog: e.terminationLog(), Stderr: e.plan.Stderr}
 	if len(e.kit.groups) > 0 {
 		if e.group, err = newCgroup(e.kit.groups, e.name); err != nil {
 			return err
@@ -251,7 +251,8 @@ func (e *episode) until(limit time.Duration, cond func() bool) bool {
 // storm lets the shots happen, and then mends what they have broken.
 func (e *episode) storm(number int, shots []Shot) {
 	e.log.add("storm %d", number)
-	e.stormMain, e.hampered = e.watch.main(), false
+	e.stormMain, e.hampered, e.shots = e.watch.main(), false, shots
+	e.deaths = nil // what a storm before has caused is over: there was a calm
 	begin, signals := e.now(), false
 	before := e.watch.status().Counters.Upgrades["rolled back"]
 	for _, s := range shots {
@@ -321,6 +322,11 @@ func newCapture(kind string) (*capture, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
+	}
+	if kind == stderrBlocked { // a few lines, and it is full
+		if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize()); err != nil {
+			return nil, fmt.Errorf("cannot make the pipe small: %w", err)
+		}
 	}
 	return &capture{r: r, w: w, kind: kind, done: make(chan struct{})}, nil
 }

@@ -77,7 +77,7 @@ func (k *kit) choose() error {
 		}
 	}
 	if len(k.choice) == 0 {
-		return fmt.Errorf("there is no fault %q here; there are: %s", k.only, strings.Join(faultNames(), ", "))
+		return fmt.Errorf("-only: of %q nothing can be done here (clock steps need -clock, the limits need cgroups)", k.only)
 	}
 	return nil
 }

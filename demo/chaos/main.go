@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,9 @@ type options struct {
 	verbose bool
 }
 
+// maxOrphans is how many at once an init is to bear.
+const maxOrphans = 50_000
+
 func main() {
 	pidns.Main()
 	churn.Main()
@@ -60,13 +64,26 @@ func main() {
 	flag.IntVar(&o.storms, "storms", 0, "how many storms an episode has (default: 2 to 4); with many, whatever leaks is seen to")
 	flag.DurationVar(&o.rest, "rest", time.Minute, "how long the init may take to come to rest after a storm")
 	flag.Int64Var(&o.growth, "growth", 3072, "`kB` by which the init's own memory at rest may grow in an episode")
-	flag.IntVar(&o.orphans, "orphans", 50_000, "how many orphans at once, at most")
+	flag.IntVar(&o.orphans, "orphans", maxOrphans, "how many orphans at once, at most")
 	flag.StringVar(&o.report, "report", "", "write the figures to this `file`, as JSON")
 	flag.StringVar(&o.table, "table", "", "run nothing: merge these `reports`, separated by commas, into one table")
 	flag.StringVar(&o.doc, "doc", "", "with -table: put it between the markers in this `file`")
 	flag.StringVar(&o.logs, "logs", "", "keep the init's log of every episode that violates the oracle in this `directory`")
 	flag.BoolVar(&o.verbose, "v", false, "show what happens")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: chaos [flags]\n\nLets everything go wrong that can, at random and under load, and judges (docs/reliability.md). It needs root, Go and\n"+
+			"no container engine. Paths are relative to demo/ under make chaos.\n\nFaults:\n")
+		for _, f := range faults {
+			fmt.Fprintf(flag.CommandLine.Output(), "  %-31s %s\n", f.name, f.how)
+		}
+		fmt.Fprintln(flag.CommandLine.Output(), "\nFlags:")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if o.doc != "" && o.table == "" {
+		fmt.Fprintln(os.Stderr, "chaos: -doc goes with -table")
+		os.Exit(2)
+	}
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "chaos: unexpected argument %q\n", flag.Arg(0))
 		os.Exit(2)
@@ -110,10 +127,26 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
+// known reports whether there are the faults of -only.
+func (o options) known() error {
+	if o.only == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(o.only, ",") {
+		if name == "" || !slices.ContainsFunc(faults, func(f *fault) bool { return strings.HasPrefix(f.name, name) }) {
+			return fmt.Errorf("-only: there is no fault %q; there are: %s", name, strings.Join(faultNames(), ", "))
+		}
+	}
+	return nil
+}
+
 // campaign runs the episodes.
 func campaign(ctx context.Context, o options) (*report, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("it needs root")
+	}
+	if err := o.known(); err != nil {
+		return nil, err
 	}
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000) + 1
@@ -143,7 +176,7 @@ func campaign(ctx context.Context, o options) (*report, error) {
 					}
 					number = o.episode
 				}
-				e := live(ctx, kit, newPlan(o.seed, number, o.storms, kit.choice))
+				e := live(ctx, kit, newPlan(o.seed, number, o.storms, kit.choice, kit.nginx != ""))
 				if ctx.Err() != nil {
 					return // cut off: what it saw is our doing
 				}
@@ -189,6 +222,12 @@ func again(o options) string {
 	}
 	if o.clock {
 		out += " -clock"
+	}
+	if o.init != "" {
+		out += " -init " + o.init
+	}
+	if o.orphans != maxOrphans {
+		out += fmt.Sprintf(" -orphans %d", o.orphans)
 	}
 	if o.storms > 0 {
 		out += fmt.Sprintf(" -storms %d", o.storms)

@@ -69,13 +69,14 @@ type ending struct {
 	oomKill bool                           // the kernel has killed something for want of memory
 	main    int                            // the main process before the storm
 	wasMain func(int) (was, followed bool) // what is known of a process
-	seen    bool                           // the cause is what the init says in its log, where it has to be
+	seen    bool                           // the init can say the cause, in its log or in the termination log
 }
 
 var causeLine = regexp.MustCompile(`main process \(generation (\d+), pid (\d+)\)`)
 
 // judgeEnding is the rule: without a shutdown the container ends only with its main process, and with that one's code. So a
-// death of the chaos's making must have this code, and the init must name the process that died it.
+// death of the chaos's making, in this very storm, must have this code, and the init must name the process that died it.
+// (With code 0 its log says nothing at level info.)
 func judgeEnding(e ending) error {
 	if e.status.Signaled() {
 		if e.oomKill && e.status.Signal() == syscall.SIGKILL {
@@ -160,11 +161,18 @@ func (e *episode) dies(d death) {
 	e.deaths = append(e.deaths, d)
 }
 
+// inStorm reports whether the fault is one of the storm that began last.
+func (e *episode) inStorm(fault string) bool {
+	return slices.ContainsFunc(e.shots, func(s Shot) bool { return s.Fault == fault })
+}
+
 // unasked judges the end of a container to which no end was said.
 func (e *episode) unasked() {
 	e.said.finish()
 	x := ending{status: e.ns.Wait(), cause: e.cause(), main: e.stormMain, wasMain: e.watch.wasMain,
-		oomKill: e.group != nil && e.group.oomKills() > 0, seen: e.plan.Stderr == stderrRead}
+		oomKill: e.group != nil && e.group.oomKills() > 0,
+		// Without one fd to spare it cannot open the termination log.
+		seen: e.plan.Stderr == stderrRead || !e.inStorm("fd limit")}
 	e.mu.Lock()
 	x.deaths = slices.Clone(e.deaths)
 	e.mu.Unlock()

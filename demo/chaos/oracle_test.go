@@ -88,8 +88,8 @@ func TestJudgeLog(t *testing.T) {
 func TestPlans(t *testing.T) {
 	seen := map[string]bool{}
 	for n := range uint64(2000) {
-		p := newPlan(1, n, 0, faults)
-		if again := newPlan(1, n, 0, faults); p.String() != again.String() {
+		p := newPlan(1, n, 0, faults, true)
+		if again := newPlan(1, n, 0, faults, true); p.String() != again.String() {
 			t.Fatalf("episode %d is once\n%v\nand once\n%v", n, p, again)
 		}
 		for i, storm := range p.Storms {
@@ -111,7 +111,7 @@ func TestPlans(t *testing.T) {
 			t.Errorf("%s is in no plan", name)
 		}
 	}
-	if a, b := newPlan(1, 1, 0, faults), newPlan(2, 1, 0, faults); a.String() == strings.Replace(b.String(), "seed 2", "seed 1", 1) {
+	if a, b := newPlan(1, 1, 0, faults, true), newPlan(2, 1, 0, faults, true); a.String() == strings.Replace(b.String(), "seed 2", "seed 1", 1) {
 		t.Error("two seeds have the same plan")
 	}
 }

@@ -79,11 +79,15 @@ const (
 	killTimeout  = 2 * time.Second
 )
 
-// newPlan draws an episode. choice are the faults to draw from; storms is how many storms it has, zero for some.
-func newPlan(seed, number uint64, storms int, choice []*fault) Plan {
+// newPlan draws an episode. choice are the faults to draw from; storms is how many storms it has, zero for some. Where there
+// is no nginx, grace takes its place.
+func newPlan(seed, number uint64, storms int, choice []*fault, hasNginx bool) Plan {
 	r := rand.New(rand.NewPCG(seed, number))
 	one := func(in int) bool { return r.IntN(in) == 0 }
 	p := Plan{Seed: seed, Number: number, App: []string{spawn, spawn, spawn, spawn, grace, tableflip, nginx}[r.IntN(7)]}
+	if p.App == nginx && !hasNginx {
+		p.App = grace
+	}
 	p.Code = []int{0, 0, 3, 77, 255}[r.IntN(5)]
 	p.SmallDisk = one(2)
 	p.Probation = []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second}[r.IntN(4)]

@@ -18,35 +18,41 @@ import (
 
 // report are the figures of one run, or of several.
 type report struct {
-	Version    string         `json:"version"`
-	Kernel     string         `json:"kernel"`
-	Seeds      []uint64       `json:"seeds"`
-	Seconds    float64        `json:"seconds"`   // how long the runs took
-	LifeTime   float64        `json:"life_time"` // of all inits together
-	Episodes   int            `json:"episodes"`
-	Apps       map[string]int `json:"apps"`
-	Stderr     map[string]int `json:"stderr"` // episodes by what became of it
-	Faults     map[string]int `json:"faults"`
-	Hits       map[string]int `json:"hits"`
-	Upgrades   map[string]int `json:"upgrades"`
-	Ends       map[string]int `json:"ends"`
-	Requests   int            `json:"requests"`
-	Explained  int            `json:"explained"`
-	Crossed    int            `json:"crossed"`
-	Reaped     int            `json:"reaped"`
-	Orphans    int            `json:"orphans"`     // at once, at most
-	RSSRest    [2]int64       `json:"rss_rest"`    // kB, least and most
-	RSSPeak    int64          `json:"rss_peak"`    // kB
-	HeapRest   [2]int64       `json:"heap_rest"`   // of these no pages of files
-	HeapGrowth int64          `json:"heap_growth"` // kB from the first rest of an episode to its last, at most
-	FDs        [2]int64       `json:"fds"`         // at rest, least and most
-	LeftOut    []string       `json:"left_out"`
-	Violations []string       `json:"violations"`
+	Version  string         `json:"version"`
+	Kernel   string         `json:"kernel"`
+	Seeds    []uint64       `json:"seeds"`
+	Seconds  float64        `json:"seconds"`   // how long the runs took
+	LifeTime float64        `json:"life_time"` // of all inits together
+	Episodes int            `json:"episodes"`
+	Apps     map[string]int `json:"apps"`
+	Stderr   map[string]int `json:"stderr"` // episodes by what became of it
+	Faults   map[string]int `json:"faults"`
+	Hits     map[string]int `json:"hits"`
+	Upgrades map[string]int `json:"upgrades"`
+	Ends     map[string]int `json:"ends"`
+
+	// LongestEnd is how long an end took at most, in seconds, by its kind.
+	LongestEnd map[string]float64 `json:"longest_end"`
+
+	Requests   int      `json:"requests"`
+	Explained  int      `json:"explained"`
+	Crossed    int      `json:"crossed"`
+	Reaped     int      `json:"reaped"`
+	Orphans    int      `json:"orphans"`     // at once, at most
+	RSSRest    [2]int64 `json:"rss_rest"`    // kB, least and most
+	RSSPeak    int64    `json:"rss_peak"`    // kB
+	HeapRest   [2]int64 `json:"heap_rest"`   // of these no pages of files
+	HeapGrowth int64    `json:"heap_growth"` // kB from the first rest of an episode to its last, at most
+	FDs        [2]int64 `json:"fds"`         // at rest, least and most
+	LeftOut    []string `json:"left_out"`
+	FDGrowth   int64    `json:"fd_growth"` // as heap_growth
+	Violating  int      `json:"violating"` // episodes with a violation
+	Violations []string `json:"violations"`
 }
 
 func emptyReport() *report {
 	return &report{Apps: map[string]int{}, Stderr: map[string]int{}, Faults: map[string]int{}, Hits: map[string]int{},
-		Upgrades: map[string]int{}, Ends: map[string]int{}}
+		Upgrades: map[string]int{}, Ends: map[string]int{}, LongestEnd: map[string]float64{}}
 }
 
 func newReport(o options, k *kit) *report {
@@ -69,6 +75,12 @@ func (r *report) add(e *episode) {
 		end = "ended in a storm"
 	}
 	r.Ends[end]++
+	if !e.ended {
+		r.LongestEnd[end] = max(r.LongestEnd[end], e.endTook.Seconds())
+	}
+	if len(e.violations) > 0 {
+		r.Violating++
+	}
 	for into, from := range map[*map[string]int]map[string]int{&r.Faults: e.counts, &r.Hits: e.hits, &r.Upgrades: e.upgrades} {
 		sum(*into, from)
 	}
@@ -80,6 +92,7 @@ func (r *report) add(e *episode) {
 	r.RSSPeak = max(r.RSSPeak, e.peak)
 	if e.base != (figures{}) {
 		r.HeapGrowth = max(r.HeapGrowth, e.last.heap-e.base.heap)
+		r.FDGrowth = max(r.FDGrowth, int64(e.last.fds-e.base.fds))
 		for _, f := range []figures{e.base, e.last} {
 			r.rest(f)
 		}
@@ -128,7 +141,11 @@ func (r *report) join(o *report) {
 	r.Crossed += o.Crossed
 	r.Reaped += o.Reaped
 	r.Orphans = max(r.Orphans, o.Orphans)
-	r.RSSPeak, r.HeapGrowth = max(r.RSSPeak, o.RSSPeak), max(r.HeapGrowth, o.HeapGrowth)
+	r.RSSPeak, r.HeapGrowth, r.FDGrowth = max(r.RSSPeak, o.RSSPeak), max(r.HeapGrowth, o.HeapGrowth), max(r.FDGrowth, o.FDGrowth)
+	r.Violating += o.Violating
+	for end, s := range o.LongestEnd {
+		r.LongestEnd[end] = max(r.LongestEnd[end], s)
+	}
 	if o.RSSRest[0] > 0 {
 		for i := range 2 {
 			r.rest(figures{rss: o.RSSRest[i], heap: o.HeapRest[i], fds: int(o.FDs[i])})
@@ -174,9 +191,10 @@ func (r *report) rows() []row {
 		{"time", fmt.Sprintf("%v, with lives of inits of %v", seconds(r.Seconds), seconds(r.LifeTime))},
 		{"episodes (lives)", fmt.Sprintf("%d: %s", r.Episodes, list(r.Apps))},
 		{"how they ended", list(r.Ends)},
+		{"seconds that took, at most", longest(r.LongestEnd)},
 		{"standard error", list(r.Stderr)},
 		{"upgrades, by how they ended", list(r.Upgrades)},
-		{"of these asked for at rest after a storm, all done", strconv.Itoa(r.Faults["upgrade at rest"])},
+		{"of these asked for at rest, before and after the storms, and done", strconv.Itoa(r.Faults["upgrade at rest"])},
 		{"requests", strconv.Itoa(r.Requests)},
 		{"failed while the chaos had the app broken", strconv.Itoa(r.Explained)},
 		{"crossed the server's close of an idle connection", strconv.Itoa(r.Crossed)},
@@ -184,8 +202,8 @@ func (r *report) rows() []row {
 		{"memory of the init at rest (RSS)", fmt.Sprintf("%d to %d kB", r.RSSRest[0], r.RSSRest[1])},
 		{"of these its own, no pages of files", fmt.Sprintf("%d to %d kB; from the beginning of an episode to its end %d kB more at most", r.HeapRest[0], r.HeapRest[1], r.HeapGrowth)},
 		{"memory of the init, peak", fmt.Sprintf("%d kB", r.RSSPeak)},
-		{"fds of the init at rest", fmt.Sprintf("%d to %d; in no episode more than at its beginning", r.FDs[0], r.FDs[1])},
-		{"violations of the oracle", strconv.Itoa(len(r.Violations))},
+		{"fds of the init at rest", fmt.Sprintf("%d to %d; from the beginning of an episode to its end %d more at most", r.FDs[0], r.FDs[1], r.FDGrowth)},
+		{"violations of the oracle", fmt.Sprintf("%d, in %d episodes", len(r.Violations), r.Violating)},
 	}
 }
 
@@ -197,6 +215,14 @@ func list(counts map[string]int) string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		out = append(out, fmt.Sprintf("%s %d", name, counts[name]))
+	}
+	return strings.Join(out, ", ")
+}
+
+func longest(ends map[string]float64) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(ends)) {
+		out = append(out, fmt.Sprintf("%s %.1f", name, ends[name]))
 	}
 	return strings.Join(out, ", ")
 }
@@ -228,7 +254,7 @@ func (r *report) markdown() string {
 	for _, row := range r.rows() {
 		fmt.Fprintf(&b, "| %s | %s |\n", row.name, row.value)
 	}
-	fmt.Fprintf(&b, "\n| fault | how it is injected | what must hold | times |\n|---|---|---|---|\n")
+	fmt.Fprintf(&b, "\n| fault | how it is injected | what is expected | how often, or how many |\n|---|---|---|---|\n")
 	for _, f := range faults {
 		fmt.Fprintf(&b, "| %s | %s | %s | %d |\n", f.name, f.how, f.must, r.Faults[f.name])
 	}

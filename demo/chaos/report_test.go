@@ -35,7 +35,7 @@ func TestMergedReports(t *testing.T) {
 	}
 	text := string(b)
 	for _, want := range []string{"before\n", "\nafter\n", "| seeds | 1, 2 |", "| requests | 200 |", "| done 6 |", "| 14 |",
-		"3000 to 3500 kB", "2000 to 2101 kB", "101 kB more at most", "| SIGKILL: helper, started | 2 |", "| violations of the oracle | 0 |"} {
+		"3000 to 3500 kB", "2000 to 2101 kB", "101 kB more at most", "| SIGKILL: helper, started | 2 |", "| violations of the oracle | 0, in 0 episodes |"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

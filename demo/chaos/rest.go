@@ -106,26 +106,47 @@ func (e *episode) left() string {
 	if err != nil {
 		return err.Error()
 	}
-	var out []string
-	children := 0
+	parents := map[int]int{}
+	for _, p := range list {
+		parents[p.PID] = p.PPID
+	}
+	var out, app []string
 	for _, p := range list {
 		switch {
-		case p.PID == 1 || p.PPID == 0: // the init, and who comes from outside
+		case p.PID == 1 || !descends(parents, p.PID): // the init, and who comes from outside
 		case p.Zombie() && p.PPID != 1 && e.plan.App == grace:
 			// grace does not wait for a successor that failed, and nobody else can.
 		case p.Zombie():
 			out = append(out, fmt.Sprintf("zombie %d (%s) of %d", p.PID, p.Comm, p.PPID))
-		case p.PPID == 1:
-			children++
-			if children > 1 {
-				out = append(out, fmt.Sprintf("process %d (%s), state %c", p.PID, p.Comm, p.State))
-			}
+		case strings.Contains(e.cmdline(p.PID), roleBad):
+			out = append(out, fmt.Sprintf("bad successor %d", p.PID))
+		default:
+			app = append(app, fmt.Sprintf("process %d (%s) of %d, state %c", p.PID, p.Comm, p.PPID, p.State))
 		}
 	}
-	if children == 0 {
-		out = append(out, "no app")
+	if want := e.processes(); len(app) != want {
+		out = append(out, fmt.Sprintf("%d processes of the app, not %d: %s", len(app), want, strings.Join(app, ", ")))
 	}
 	return strings.Join(out, ", ")
+}
+
+// processes is how many one generation of the app has.
+func (e *episode) processes() int {
+	if e.plan.App == nginx {
+		return 3 // its master and two workers
+	}
+	return 1
+}
+
+// descends reports whether a process descends from PID 1: who joins the namespace from outside has no parent in it.
+func descends(parents map[int]int, pid int) bool {
+	for range parents {
+		if pid == 1 {
+			return true
+		}
+		pid = parents[pid]
+	}
+	return false
 }
 
 // measure waits until the init has given back what the storm made it take.
@@ -212,6 +233,11 @@ func (e *episode) succeed() bool {
 	begin := e.now()
 	out, code, err := e.inside(e.kit.init, "upgrade")
 	e.change(begin, e.now()+settled)
+	if e.gone() {
+		e.ended = true
+		e.unasked()
+		return false
+	}
 	if err != nil || code != 0 {
 		e.violate("a good upgrade at rest: exit code %d (%v): %s", code, err, out)
 		return false

@@ -257,6 +257,8 @@ type stage struct {
 	LogDisk string   // likewise, for a log: it fills that by itself
 	CGroups []string // to enter
 	Stderr  string
+
+	TerminationLog string // a file to be made: graceinit writes only to one that is there, as the kubelet makes it
 }
 
 const smallSize = "96k"
@@ -270,6 +272,9 @@ func beStage(config string, command []string) error {
 		if err := unix.Mount("chaos", dir, "tmpfs", 0, "mode=1777,size="+size); err != nil {
 			return fmt.Errorf("cannot mount a tmpfs at %s: %w", dir, err)
 		}
+	}
+	if err := os.WriteFile(s.TerminationLog, nil, 0o666); err != nil {
+		return fmt.Errorf("cannot make the termination log: %w", err)
 	}
 	for _, dir := range s.CGroups {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0); err != nil {

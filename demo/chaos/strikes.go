@@ -46,23 +46,43 @@ func (k *strike) badSuccessor(b bad) error {
 	if b.write != nil {
 		k.graceGivesUp()
 	}
+	alone := k.upgradesAlone()
 	if b.name == "dies in probation" {
 		k.brokenUntilCalm(b.name)
-		// Where another trigger had the init upgrade to it twice, it is also what is gone back to.
-		k.dies(death{code: code, why: b.name})
+		if withoutProbation(&k.plan) || k.plan.StopFirst || !alone {
+			// Where another trigger had the init upgrade to it twice, it is also what is gone back to.
+			k.dies(death{code: code, why: b.name})
+		}
 	} else if k.hampered || k.plan.StopFirst {
 		// With nobody left to serve, the container ends with the code of whoever was there last.
 		k.dies(death{code: code, why: b.name})
 		k.dies(death{code: k.exitCode(), why: "its predecessor, which could not be started anew"})
 	}
-	if k.IntN(3) == 0 {
+	if k.IntN(3) == 0 && !alone {
 		return k.upgradeFor(k.length)
 	}
 	out, code, err := k.inside(k.kit.init, "upgrade")
-	if err == nil && code == 0 && b.name != "dies in probation" {
-		k.log.add("upgrade to one that %s: %s", b.what, out)
+	switch {
+	case err != nil || k.gone():
+	case !alone: // the answer may be that of another upgrade
+		if code == 0 && b.name != "dies in probation" {
+			k.log.add("upgrade to one that %s: %s", b.what, out)
+		}
+	case b.name == "dies in probation" && k.plan.Probation > 0:
+		if code == 0 || !strings.Contains(out, "rolled back") {
+			k.violate("an upgrade to one that %s is not said to be rolled back: exit code %d: %s", b.what, code, out)
+		}
+	case b.name != "dies in probation" && code == 0:
+		k.violate("an upgrade to one that %s is said to be done: %s", b.what, out)
 	}
 	return err
+}
+
+// upgradesAlone reports whether nothing else in the storm asks for upgrades, or gets in the way of one.
+func (k *strike) upgradesAlone() bool {
+	return !slices.ContainsFunc(k.shots, func(s Shot) bool {
+		return s.Fault != k.name && s.Fault != "orphans" && s.Fault != "hostile peers"
+	})
 }
 
 // graceGivesUp notes that gracedemo ends, with code 0, if it cannot even start its successor. The others serve on.
@@ -129,18 +149,24 @@ func (e *episode) find(who role, old int) int {
 		if p.PID == 1 || p.PID == old || p.PPID == 0 || p.Zombie() {
 			continue
 		}
-		cmdline, err := os.ReadFile(filepath.Join(e.proc(), strconv.Itoa(p.PID), "cmdline"))
-		if err != nil {
-			continue
-		}
-		name, _, _ := strings.Cut(string(cmdline), "\x00")
-		helper := strings.HasPrefix(name, "graceinit:") || strings.Contains(string(cmdline), roleHelper)
-		app := !helper && !p.Forked && strings.Contains(string(cmdline), e.app)
+		helper := e.isHelper(p.PID)
+		app := !helper && !p.Forked && strings.Contains(e.cmdline(p.PID), e.app)
 		if who == helpers && helper || who == successor && app {
 			return p.PID
 		}
 	}
 	return 0
+}
+
+// cmdline is that of /proc/PID/cmdline, or empty.
+func (e *episode) cmdline(pid int) string {
+	b, _ := os.ReadFile(filepath.Join(e.proc(), strconv.Itoa(pid), "cmdline"))
+	return string(b)
+}
+
+func (e *episode) isHelper(pid int) bool {
+	cmdline := e.cmdline(pid)
+	return strings.HasPrefix(cmdline, "graceinit:") || strings.Contains(cmdline, roleHelper)
 }
 
 // workersOf lists the children of a process.
@@ -178,6 +204,9 @@ func (k *strike) hit(who role, kill bool) error {
 		}
 	}
 	k.wait(after)
+	if who == helpers && !k.holdHelper(pid) {
+		return nil // it has become the successor, or has ended
+	}
 	sig, length := syscall.SIGKILL, time.Duration(0)
 	if !kill {
 		sig, length = syscall.SIGSTOP, k.length
@@ -233,6 +262,29 @@ func (k *strike) hit(who role, kill bool) error {
 	return nil
 }
 
+// holdHelper stops a helper that is still one: an exec shim becomes, under the same pid, what it executes.
+func (e *episode) holdHelper(pid int) bool {
+	if e.send(pid, syscall.SIGSTOP) != nil {
+		return false
+	}
+	if e.until(time.Second, func() bool { return e.state(pid) != 'R' }) && e.isHelper(pid) {
+		return true
+	}
+	_ = e.send(pid, syscall.SIGCONT)
+	return false
+}
+
+// state is that of /proc/PID/stat, or zero.
+func (e *episode) state(pid int) byte {
+	list, _ := proc.List(e.proc())
+	for _, p := range list {
+		if p.PID == pid {
+			return p.State
+		}
+	}
+	return 0
+}
+
 func (e *episode) hitIn(sig syscall.Signal, who role, phase string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -271,7 +323,7 @@ func (k *strike) signals() []int {
 		}
 	}
 	// A generation that has just been started in the place of another is the main process before it can catch anything.
-	for n := 1; n <= 64; n++ {
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(out))) {
 		k.dies(death{code: 128 + n, why: k.name, young: true})
 	}
 	return out
