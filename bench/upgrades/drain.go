@@ -89,7 +89,11 @@ func lookAt(pid int, inspector *procfs.Inspector, counts bool) (took time.Durati
 	if err != nil {
 		return 0, 0, err
 	}
-	inspector.Inspect(&server, listening, counts)
+	want := procfs.Few
+	if counts {
+		want = procfs.All
+	}
+	inspector.Inspect(&server, listening, want)
 	inspector.Forget()
 	if !counts {
 		return pidns.Monotonic() - began, 0, server.FDsErr

@@ -247,29 +247,31 @@ func (e *effects) inspect(l Look, table *procfs.Snapshot) {
 	}
 	for _, pid := range l.Detail {
 		if p := table.Get(pid); p != nil {
-			e.inspector.Inspect(p, table.Listening, false)
+			e.inspector.Inspect(p, table.Listening, procfs.Listeners)
 		}
 	}
 	if l.Known != nil {
 		for i := range table.Processes {
 			p := &table.Processes[i]
 			if !p.Forked && !p.Dead() && !p.Inspected() && !l.Known(p) {
-				e.inspector.Inspect(p, table.Listening, false)
+				e.inspector.Inspect(p, table.Listening, procfs.Listeners)
 			}
 		}
 	}
-	wanted := l.For == ForKill || e.counted != nil && e.counted()
-	countable := len(l.Count) > 0
+	want, counted, partial := procfs.Few, false, false
+	if l.For == ForKill || e.counted != nil && e.counted() {
+		want = procfs.All
+	}
 	for _, pid := range l.Count {
 		if p := table.Get(pid); p != nil && !p.Dead() {
-			if !p.Inspected() || wanted && p.Partial {
-				e.inspector.Inspect(p, table.Listening, wanted)
+			if !p.Inspected() || want == procfs.All && p.Partial {
+				e.inspector.Inspect(p, table.Listening, want)
 			}
-			countable = countable && !p.Partial
+			counted, partial = true, partial || p.Partial
 		}
 	}
 	e.inspector.Forget()
-	if countable {
+	if counted && !partial {
 		table.Established, table.EstablishedErr = e.inspector.Established()
 	}
 }

@@ -83,7 +83,7 @@ func (m *Machine) lookFor(p Purpose, pids ...int) Look {
 		if m.cfg.Spawn {
 			look.Detail = nil
 		}
-		if m.cfg.HoldsListeners {
+		if m.cfg.HoldsListeners && !m.saysReady && !m.cfg.HasProbe { // or it is of no consequence
 			look.Accepts = pids
 		}
 		return look

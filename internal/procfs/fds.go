@@ -89,8 +89,7 @@ func inodes(list []namedSocket) []uint64 {
 // Inspector reads the same as Inspect and Established, over and over, and spares what takes long. To list the fds of a
 // process takes time in proportion to its connections, to list connections in proportion to those of the whole machine.
 //
-// Of a process with more fds than Some only those are read, the lowest, which a server opens first, if one of them is a
-// socket that listens; unless all are wanted. What took longer than Cheap is not done again before Rest times as long has
+// Of a process with more fds than Some only those are read, the lowest, which a server opens first, unless more is wanted. What took longer than Cheap is not done again before Rest times as long has
 // passed, or five seconds, and the last answer holds. The fds of each process and the connections are spared apart. A process that has closed a socket that listened is always looked at anew. The zero
 // value is ready for use.
 type Inspector struct {
@@ -107,6 +106,7 @@ type reading struct {
 	at        time.Time
 	took      time.Duration
 	some      bool // not all
+	listens   bool // a socket that listens is, or was, among these
 	sockets   []uint64
 	listening []namedSocket // those of sockets that listened then
 	used      bool          // since the last Forget
@@ -125,11 +125,29 @@ func (i *Inspector) holds(r *reading, now time.Time) bool {
 	return !r.at.IsZero() && r.took > cheap && now.Before(r.at.Add(min(r.took*time.Duration(rest), atMost)))
 }
 
+// Want says which fds of a process matter.
+type Want uint8
+
+const (
+	// Listeners are the sockets that listen: it is enough to have read so many that one of them is there. Once a process
+	// had one among the lowest it is not searched for others, when it has closed that.
+	Listeners Want = iota
+	// Few are those that are read at little cost.
+	Few
+	// All are all.
+	All
+)
+
+// does reports whether the answer does for what is wanted.
+func (r *reading) does(want Want) bool {
+	return !r.some || want == Few || want == Listeners && r.listens
+}
+
 // Inspect fills in the details of a process; listening are the sockets that listen now.
-func (i *Inspector) Inspect(p *Process, listening map[uint64]bool, all bool) {
+func (i *Inspector) Inspect(p *Process, listening map[uint64]bool, want Want) {
 	last := i.processes[p.ID]
 	began := time.Now()
-	if last != nil && i.holds(last, began) && (!all || !last.some) && stillListens(p.PID, last.listening, listening) {
+	if last != nil && i.holds(last, began) && last.does(want) && stillListens(p.PID, last.listening, listening) {
 		last.used = true
 		p.inspectBut(last.sockets, nil)
 		p.Partial = last.some
@@ -139,11 +157,10 @@ func (i *Inspector) Inspect(p *Process, listening map[uint64]bool, all bool) {
 	if most == 0 {
 		most = 1000
 	}
-	r := &reading{at: began, used: true}
-	listens := false
+	r := &reading{at: began, used: true, listens: last != nil && last.some && last.listens}
 	list, err := sockets(p.PID, func(fds int, inode uint64) bool {
-		listens = listens || listening[inode]
-		r.some = !all && listens && fds > most
+		r.listens = r.listens || listening[inode]
+		r.some = want != All && (r.listens || want == Few) && fds > most
 		return r.some
 	})
 	r.took, r.sockets = time.Since(began), inodes(list)

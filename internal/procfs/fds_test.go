@@ -21,7 +21,7 @@ func TestInspectorSparesWhatTakesLong(t *testing.T) {
 	}
 	look := func(i *Inspector) []uint64 {
 		p := self
-		i.Inspect(&p, listening, false)
+		i.Inspect(&p, listening, Listeners)
 		if p.FDsErr != nil || p.SignalsErr != nil || !p.Inspected() {
 			t.Errorf("%+v", p)
 		}
@@ -60,11 +60,25 @@ func TestInspectorSparesWhatTakesLong(t *testing.T) {
 	}
 	some := Inspector{Cheap: time.Nanosecond, Rest: 1e9, Some: 1}
 	p := self
-	if some.Inspect(&p, listening, false); !p.Partial || len(p.Sockets) == 0 || !listening[p.Sockets[len(p.Sockets)-1]] {
+	if some.Inspect(&p, listening, Listeners); !p.Partial || len(p.Sockets) == 0 || !listening[p.Sockets[len(p.Sockets)-1]] {
 		t.Errorf("%v, partial %v, want what there is up to a socket that listens", p.Sockets, p.Partial)
 	}
-	if some.Inspect(&p, listening, true); p.Partial || len(p.Sockets) != 2 {
+	if some.Inspect(&p, listening, All); p.Partial || len(p.Sockets) != 2 {
 		t.Errorf("%v, partial %v, want all", p.Sockets, p.Partial)
+	}
+
+	none := map[uint64]bool{}
+	once := Inspector{Some: 1}
+	once.processes = map[ID]*reading{self.ID: {some: true, listens: true}}
+	if once.Inspect(&p, none, Listeners); !p.Partial || len(p.Sockets) > 2 {
+		t.Errorf("%v, partial %v, want no search for another listener", p.Sockets, p.Partial)
+	}
+	few := Inspector{Some: 1}
+	if few.Inspect(&p, none, Few); !p.Partial {
+		t.Errorf("%v, want a few fds, whatever they are", p.Sockets)
+	}
+	if few.Inspect(&p, none, Listeners); p.Partial {
+		t.Errorf("%v, want all: a few fds do not say whether another listens", p.Sockets)
 	}
 
 	rarely.Forget()
