@@ -42,6 +42,23 @@ func TestEverySignalIsForwarded(t *testing.T) {
 	})
 }
 
+func TestSignalsOfTheCLibraryEndNothing(t *testing.T) {
+	testproc.NotEmulated(t, "signals 32 and 33")
+	inEachMode(t, func(t *testing.T, o testproc.Options) {
+		in := start(t, o, nil, testproc.Self("signals")...)
+		in.Await("ready")
+		in.Signal(32)
+		in.Signal(33)
+		in.Signal(syscall.SIGHUP)
+		in.Await("got SIGHUP")
+		in.CloseStdin()
+		in.Await("eof")
+		if code := in.Wait(); code != 0 || strings.Count(in.Stdout(), "got ") != 1 {
+			t.Errorf("exit code %d, want 0 and one signal:\n%s", code, in.Stdout())
+		}
+	})
+}
+
 // The runtime preempts goroutines by sending itself SIGURG, above all when it is busy; the init is when it
 // reaps and logs thousands of orphans.
 func TestNoSignalOfOurOwnReachesTheApp(t *testing.T) {

@@ -108,7 +108,7 @@ func (k *strike) fullDisk() error {
 		for _, dir := range []string{k.small, k.logDisk} {
 			filler := filepath.Join(dir, "filler")
 			err = errors.Join(err, fill(filler))
-			defer os.Remove(filler)
+			defer func() { _ = os.Remove(filler) }()
 		}
 		if err != nil {
 			return err

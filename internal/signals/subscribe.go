@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -42,6 +43,10 @@ type Subscription struct {
 	once sync.Once
 }
 
+// cLibrarySignals are those that C libraries use among their threads. They are forwarded to nobody, but caught: what has no
+// handler ends an init that is not PID 1. (PID 1 should be spared, pid_namespaces(7); once it was not.)
+var cLibrarySignals = []Signal{32, 33}
+
 // Subscribe catches every signal that the table forwards. It is the first thing an init does: as long as it has not
 // happened, a SIGTERM ends a Go program.
 func Subscribe() (*Subscription, error) {
@@ -52,7 +57,7 @@ func Subscribe() (*Subscription, error) {
 	pipeWriteEnd, ownPID = int32(pipe[1]), int32(os.Getpid())
 	act := ourAction()
 	for s := Signal(1); s <= Last; s++ {
-		if FateOf(s) != Forward {
+		if FateOf(s) != Forward && !slices.Contains(cLibrarySignals, s) {
 			continue
 		}
 		if err := catch(s, &act); err != nil {
@@ -129,13 +134,19 @@ func (s *Subscription) read() {
 			continue
 		}
 		for _, number := range numbers[:n] {
-			s.c <- Signal(number)
+			s.send(Signal(number))
 		}
 		for number := range missed {
 			if missed[number] != 0 {
 				missed[number] = 0
-				s.c <- Signal(number)
+				s.send(Signal(number))
 			}
 		}
+	}
+}
+
+func (s *Subscription) send(sig Signal) {
+	if FateOf(sig) == Forward {
+		s.c <- sig
 	}
 }
