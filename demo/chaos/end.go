@@ -15,7 +15,7 @@ import (
 // endLimit is how long an end may take: the timeouts that it has to reach, and some seconds for a busy machine. The app has no
 // request left, and idle connections for its httpdown at most.
 func endLimit(end string) time.Duration {
-	limit := 5 * time.Second
+	limit := 8 * time.Second
 	switch end {
 	case endStopped:
 		limit += stopTimeout + killTimeout
