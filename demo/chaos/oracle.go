@@ -59,6 +59,7 @@ type death struct {
 	code  int // what the container's exit code is if this was its main process
 	why   string
 	young bool // only of a main process that did not exist before the storm
+	at    time.Duration
 }
 
 // ending is how a container ended that nobody had asked to.
@@ -77,12 +78,12 @@ var causeLine = regexp.MustCompile(`main process \(generation (\d+), pid (\d+)\)
 // judgeEnding is the rule: without a shutdown the container ends only with its main process, and with that one's code. So a
 // death of the chaos's making, in this very storm, must have this code, and the init must name the process that died it.
 // (With code 0 its log says nothing at level info.)
-func judgeEnding(e ending) error {
+func judgeEnding(e ending) (by death, err error) {
 	if e.status.Signaled() {
 		if e.oomKill && e.status.Signal() == syscall.SIGKILL {
-			return nil // the kernel chose the init
+			return by, nil // the kernel chose the init
 		}
-		return fmt.Errorf("the init was killed by %v", e.status.Signal())
+		return by, fmt.Errorf("the init was killed by %v", e.status.Signal())
 	}
 	named := 0
 	if m := causeLine.FindAllStringSubmatch(e.cause, -1); m != nil {
@@ -96,12 +97,12 @@ func judgeEnding(e ending) error {
 		case named != 0 && d.pid != 0 && d.pid != named:
 		case named != 0 && d.young && named == e.main:
 		case d.pid != 0 && followed(e, d.pid):
-			return fmt.Errorf("it ended with exit code %d for process %d (%s), whose successor was the main process: %s", code, d.pid, d.why, e.cause)
+			return by, fmt.Errorf("it ended with exit code %d for process %d (%s), whose successor was the main process: %s", code, d.pid, d.why, e.cause)
 		default:
-			return nil
+			return d, nil
 		}
 	}
-	return fmt.Errorf("it ended with exit code %d, and the chaos had done nothing to its main process that could have that code (%+v): %s", code, e.deaths, e.cause)
+	return by, fmt.Errorf("it ended with exit code %d, and the chaos had done nothing to its main process that could have that code (%+v): %s", code, e.deaths, e.cause)
 }
 
 func followed(e ending, pid int) bool {
@@ -158,6 +159,7 @@ func (e *episode) change(from, to time.Duration) {
 func (e *episode) dies(d death) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	d.at = e.now()
 	e.deaths = append(e.deaths, d)
 }
 
@@ -178,8 +180,14 @@ func (e *episode) unasked() {
 	e.mu.Unlock()
 	e.outcome = "ended in a storm, " + statusText(x.status)
 	e.log.add("the container ended, %s: %s", statusText(x.status), x.cause)
-	if err := judgeEnding(x); err != nil {
+	by, err := judgeEnding(x)
+	if err != nil {
 		e.violate("%v", err)
+		return
+	}
+	// Between the death and the end a predecessor that drained may have answered, but accepted nothing more.
+	if by.why != "" {
+		e.breaks = append(e.breaks, span{from: by.at, to: forever, why: "the end, by " + by.why})
 	}
 }
 

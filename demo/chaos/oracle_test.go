@@ -66,7 +66,7 @@ func TestJudgeEnding(t *testing.T) {
 		"the same, for want of memory":                  {ending{status: syscall.WaitStatus(syscall.SIGKILL), oomKill: true}, true},
 		"the init crashed, for want of memory":          {ending{status: syscall.WaitStatus(syscall.SIGSEGV), oomKill: true}, false},
 	} {
-		if err := judgeEnding(c.e); (err == nil) != c.ok {
+		if _, err := judgeEnding(c.e); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
