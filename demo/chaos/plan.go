@@ -168,7 +168,9 @@ func (p *Plan) flags(r *rand.Rand) []string {
 func (p *Plan) storm(r *rand.Rand, choice []*fault, last bool) []Shot {
 	var fit []*fault
 	for _, f := range choice {
-		if (f.apps == "" || strings.Contains(f.apps, p.App)) && (last || !f.deadly(p)) {
+		// Of a generation that cannot say that it is ready, /proc tells whether it accepts connections.
+		blind := p.App == spawn && p.Silent && !p.Probe && strings.HasPrefix(f.name, "/proc")
+		if (f.apps == "" || strings.Contains(f.apps, p.App)) && (last || !f.deadly(p)) && !blind {
 			for range f.weight {
 				fit = append(fit, f)
 			}
