@@ -115,7 +115,7 @@ func flags() options {
 		o.amounts = short // flags beside it change these
 	}
 	flag.StringVar(&o.init, "init", "", "the graceinit to be measured, a `file` (default bin/graceinit of this repository)")
-	flag.StringVar(&o.only, "only", "", "measure these `groups` only, with commas between them; figures of others that are in the file stay there, if they are of the same graceinit")
+	flag.StringVar(&o.only, "only", "", "measure these `groups` only, with commas between them; figures of others that are in the file stay there")
 	flag.BoolVar(&o.short, "short", false, "measure everything, but little of it: in a minute, and the figures are worth nothing")
 	flag.Uint64Var(&o.seed, "seed", 1, "for the order of the inits in each round")
 	flag.StringVar(&o.json, "json", "", "keep the figures in this `file` (default bin/bench.json of this repository, or bench-short.json)")
@@ -218,11 +218,8 @@ func run(ctx context.Context, root string, o options) (missed bool, err error) {
 		missed = missed || !g.Met
 	}
 	if o.only != "" {
-		if old, err := result.Read(o.json); err == nil && old.Machine.Versions[ours] == r.Machine.Versions[ours] {
-			r = old.With(r)
-		} else if err == nil {
-			progress("%s was of another graceinit (%s): its other groups are dropped", o.json, old.Machine.Versions[ours])
-			fmt.Fprintln(os.Stderr)
+		if old, err := result.Read(o.json); err == nil {
+			r = old.With(r, ours)
 		}
 	}
 	return missed, r.Write(o.json)

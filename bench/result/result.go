@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/graceinit/graceinit/bench/stats"
@@ -240,9 +242,16 @@ func (r *Result) Goals() []Goal {
 	return all
 }
 
-// With is r with the groups that another run has measured in the place of its own. The machine is that of the other run.
-func (r *Result) With(other Result) Result {
+// With is r with the groups that another run has measured in the place of its own. The machine is that of the other run; where
+// the subject had another version in r, its groups are named with that.
+func (r *Result) With(other Result, subject string) Result {
 	out := Result{Machine: other.Machine}
+	now, before := other.Machine.Versions[subject], r.Machine.Versions[subject]
+	kept := slices.DeleteFunc(r.Groups(), func(group string) bool { return slices.Contains(other.Groups(), group) })
+	if len(kept) > 0 && before != now {
+		out.Machine.Versions = maps.Clone(other.Machine.Versions)
+		out.Machine.Versions[subject] = fmt.Sprintf("%s (%s: %s)", now, strings.Join(kept, ", "), before)
+	}
 	for _, group := range unique(append(r.Groups(), other.Groups()...)) {
 		from := r
 		if slices.Contains(other.Groups(), group) {

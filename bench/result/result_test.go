@@ -170,10 +170,10 @@ func TestChanges(t *testing.T) {
 }
 
 func TestAnotherRunReplacesItsGroups(t *testing.T) {
-	old := Result{Machine: Machine{Cores: 1}, Series: []Series{{Group: "a"}},
+	old := Result{Machine: Machine{Cores: 1, Versions: map[string]string{"us": "1"}}, Series: []Series{{Group: "a"}},
 		Figures: []Figure{{Group: "a", Name: "1"}, {Group: "b", Name: "2"}}}
-	got := old.With(Result{Machine: Machine{Cores: 2}, Figures: []Figure{{Group: "c", Name: "4"}, {Group: "a", Name: "3"}}})
-	if got.Machine.Cores != 2 || len(got.Series) != 0 || len(got.Figures) != 3 ||
+	got := old.With(Result{Machine: Machine{Cores: 2, Versions: map[string]string{"us": "2"}}, Figures: []Figure{{Group: "c", Name: "4"}, {Group: "a", Name: "3"}}}, "us")
+	if got.Machine.Cores != 2 || got.Machine.Versions["us"] != "2 (b: 1)" || len(got.Series) != 0 || len(got.Figures) != 3 ||
 		got.Figures[0].Name != "3" || got.Figures[1].Name != "2" || got.Figures[2].Name != "4" {
 		t.Errorf("%+v", got)
 	}
