@@ -102,7 +102,7 @@ func judgeEnding(e ending) (by death, err error) {
 			return d, nil
 		}
 	}
-	return by, fmt.Errorf("it ended with exit code %d, and the chaos had done nothing to its main process that could have that code (%+v): %s", code, e.deaths, e.cause)
+	return by, fmt.Errorf("it ended with exit code %d, and the chaos had done nothing to its main process that could have that code (%d deaths are known): %s", code, len(e.deaths), e.cause)
 }
 
 func followed(e ending, pid int) bool {

@@ -326,6 +326,7 @@ func (k *strike) signals() []int {
 	for _, n := range slices.Compact(slices.Sorted(slices.Values(out))) {
 		k.dies(death{code: 128 + n, why: k.name, young: true})
 	}
+	k.dies(death{code: 2, why: "SIGQUIT, SIGABRT or the like to a Go program that catches nothing yet", young: true})
 	return out
 }
 
