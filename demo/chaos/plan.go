@@ -182,13 +182,20 @@ func (p *Plan) storm(r *rand.Rand, choice []*fault, last bool) []Shot {
 	var shots []Shot
 	for range 1 + r.IntN(4) {
 		f := fit[r.IntN(len(fit))]
-		if slices.ContainsFunc(shots, func(s Shot) bool { return s.Fault == f.name }) {
+		if slices.ContainsFunc(shots, func(s Shot) bool { return s.Fault == f.name || apart(s.Fault, f.name) || apart(f.name, s.Fault) }) {
 			continue
 		}
 		shots = append(shots, Shot{Fault: f.name, At: time.Duration(r.IntN(1000)) * time.Millisecond,
 			For: time.Duration(200+r.IntN(1800)) * time.Millisecond, Seed: r.Uint64()})
 	}
 	return shots
+}
+
+// apart reports whether two faults are not for the same storm: whoever is there when the predecessor is killed takes its place, and
+// a successor that lives and does not serve would keep it.
+func apart(a, b string) bool {
+	alive := []string{"successor: hangs", "successor: never ready", "successor: closes the listener", "successor: replaced meanwhile"}
+	return a == "SIGKILL: "+string(predecessor) && slices.Contains(alive, b)
 }
 
 func (p Plan) String() string {
